@@ -1,0 +1,116 @@
+//! OAuth 2.1 for MCP servers, and for anything else that speaks HTTP: a resource server (always) and an authorization server
+//! (feature `server`, with SQLite in `sql`) as tower services and layers.
+//!
+//! Without features this is the resource server alone: [`RequireAuthLayer`] around any tower service, the RFC 9728 document,
+//! and a strict [`Verifier`] for RFC 9068 access tokens whose keys come from a JWK Set. With `server` it also issues them:
+//! metadata (RFC 8414), registration (RFC 7591), authorization code with PKCE and consent, refresh tokens that rotate.
+//!
+//! ```
+//! # #[cfg(feature = "server")] mod program {
+//! use std::sync::Arc;
+//!
+//! use axum::{Extension, Router, routing::get};
+//! use bmm_oauth::*;
+//! use http::request::Parts;
+//!
+//! /// Who is signed in: your own session.
+//! struct MySession;
+//! impl Session for MySession {
+//!     fn current<'a>(&'a self, request: &'a Parts) -> BoxFuture<'a, Option<User>> {
+//!         let user = request.headers.get("x-user").and_then(|name| name.to_str().ok());
+//!         let user = user.map(|name| User { subject: Subject::new(name), display_name: name.to_owned() });
+//!         Box::pin(async move { user })
+//!     }
+//!     fn sign_in_url(&self, return_to: &str) -> String {
+//!         format!("/login?{}", form_urlencoded::Serializer::new(String::new()).append_pair("next", return_to).finish())
+//!     }
+//! }
+//!
+//! /// What tokens are for, and who may have them.
+//! struct OneResource(ResourceUri);
+//! impl Resources for OneResource {
+//!     fn lookup<'a>(&'a self, asked: &'a ResourceUri, _: &'a Subject) -> BoxFuture<'a, Option<ResourceInfo>> {
+//!         let scopes = Scopes::new(["files:read"]).expect("a scope");
+//!         let info = ResourceInfo { name: "Files".into(), scopes_supported: scopes.clone(), default_scopes: scopes };
+//!         Box::pin(async move { (*asked == self.0).then_some(info) })
+//!     }
+//! }
+//!
+//! pub fn app() -> Result<Router, Box<dyn std::error::Error>> {
+//!     let issuer: Issuer = "https://mcp.example.com".parse()?;
+//!     let files: ResourceUri = "https://mcp.example.com/files/mcp".parse()?;
+//!     let auth = AuthorizationServer::new(
+//!         AsConfig::new(issuer.clone()),
+//!         MemoryStore::new(),                               // or SqlStore
+//!         SigningKeys::create(Algorithm::Es256)?,           // or SigningKeys::load_or_create(&vault, &store)
+//!         SignIn::session(Arc::new(MySession)),
+//!         Arc::new(OneResource(files.clone())),
+//!     );
+//!     let guard = RequireAuthLayer::new(files.clone(), issuer, auth.verifier(files)).with_scopes(["files:read"]);
+//!     let whoami = get(|Extension(auth): Extension<AuthInfo>| async move { auth.subject().to_string() });
+//!     let service = Router::new().route("/mcp", whoami).layer(guard.clone());
+//!     Ok(Router::new().nest("/files", service).merge(guard.metadata_router()).merge(auth.router()))
+//! }
+//! # }
+//! # #[cfg(feature = "server")] program::app().unwrap();
+//! ```
+//!
+//! # What you supply
+//!
+//! The host's session (`Session`), what may be accessed by whom (`Resources`), the issuer and the resources as configuration, TLS in front,
+//! limits on how long a request may take, and, for [`JwksVerifier`], the function that fetches the keys.
+//!
+//! # What it defends
+//!
+//! Tokens are judged by `typ`, `iss`, `aud`, times and one algorithm per key; a token for another resource is no token. The service behind
+//! the layer never sees the token. Codes and refresh tokens are used up in one atomic step of the store and kept as hashes; a reused code, and
+//! a spent refresh token that comes back after 30 s, end their grant. Redirects happen only to registered, safe, exactly matching URIs. The
+//! consent page runs no script, cannot be framed, and its answer is bound to page, browser and user. `tests/it/attacks*.rs` replay each attack.
+//!
+//! # What it leaves to you
+//!
+//! A verifier in another process learns of a revoked grant when its access token expires (an hour by default). Limits are per process, not per
+//! address. There is no client metadata document, no revocation or introspection endpoint, and no sign-in through an upstream yet.
+
+mod absolute_uri;
+mod access_token;
+mod bearer;
+mod challenge;
+mod clock;
+mod cors;
+mod issuer;
+mod json_object;
+mod jwks;
+mod key_set;
+mod layer;
+mod metadata;
+mod metadata_service;
+mod resource_uri;
+mod scope;
+#[cfg(feature = "server")]
+mod server;
+mod verifier;
+
+pub use absolute_uri::UriError;
+pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
+pub use issuer::Issuer;
+pub use jwks::{FetchJwks, JwksVerifier};
+pub use key_set::Algorithm;
+pub use layer::{GuardedBody, RequireAuth, RequireAuthLayer};
+pub use metadata::{
+    AUTHORIZATION_SERVER_PATH, PROTECTED_RESOURCE_PATH, authorization_server_path, metadata_path,
+    metadata_url,
+};
+pub use metadata_service::MetadataService;
+pub use resource_uri::ResourceUri;
+pub use scope::{ScopeError, Scopes};
+#[cfg(feature = "sql")]
+pub use server::SqlStore;
+#[cfg(feature = "server")]
+pub use server::{
+    AsConfig, AuthorizationCode, AuthorizationRequest, AuthorizationServer, Client, ClientAuthMethod, Grant,
+    KeyError, LocalVerifier, MemoryStore, NewRefresh, PROBE_CLIENT_ID, PendingConsent, Redemption,
+    RefreshToken, ResourceInfo, Resources, Rotation, SecretHash, Session, SignIn, SigningKeys, Store,
+    StoreError, StoreResult, User, store_contract,
+};
+pub use verifier::{AuthInfo, BoxError, BoxFuture, Subject, Verifier, VerifyError};

@@ -1,0 +1,155 @@
+//! Attacks on redirect URIs and on the authorization request, each with its source.
+
+use http::Method;
+use serde_json::json;
+
+use crate::app::*;
+
+/// RFC 9700 section 4.1, CVE-2025-4143.
+#[tokio::test]
+async fn a_redirect_uri_that_is_not_registered_gets_nothing() {
+    let app = App::new();
+    let client = app.client().await;
+    let wrong = [
+        "https://evil.example/cb",
+        "https://client.example/cb/",
+        "https://client.example/cb?x",
+        "https://client.example/CB",
+        "https://client.example/cb#x",
+        "https://client.example:444/cb",
+        "http://client.example/cb",
+        "https://client.example/x/../cb",
+        "https://client.example@evil.example/cb",
+        "https://client.example/cb%00",
+        "//client.example/cb",
+        "javascript:alert(1)",
+    ];
+    for uri in wrong {
+        app.authorize(&client, &[("redirect_uri", uri)])
+            .await
+            .is_local_page();
+    }
+}
+
+/// RFC 6749 section 4.1.3: the code goes with the URI it was sent to.
+#[tokio::test]
+async fn a_code_is_bound_to_its_redirect_uri() {
+    let app = App::new();
+    let client = app
+        .client_with(json!({ "redirect_uris": [REDIRECT, "https://client.example/2"] }))
+        .await;
+    let code = app.code(&client).await;
+    for uri in ["https://client.example/2", ""] {
+        let mut form = code_form(&client, &code);
+        form.retain(|(name, _)| *name != "redirect_uri");
+        form.push(("redirect_uri", uri));
+        app.token(&form).await.refused(400, "invalid_grant");
+    }
+}
+
+/// RFC 8252 section 7.1, RFC 9700 section 4.11: schemes that run code.
+#[tokio::test]
+async fn dangerous_redirect_schemes_cannot_be_registered() {
+    let app = App::with(|config| config.known_app_schemes.push("javascript".to_owned()));
+    let wrong = [
+        "javascript:alert(1)",
+        "data:text/html,<script>",
+        "vbscript:x",
+        "file:///etc/passwd",
+        "http://evil.example/",
+        "blob:x",
+        "",
+    ];
+    for uri in wrong {
+        app.register(json!({ "redirect_uris": [uri] }))
+            .await
+            .refused(400, "invalid_redirect_uri");
+    }
+    app.register(json!({ "redirect_uris": [] }))
+        .await
+        .refused(400, "invalid_redirect_uri");
+    app.register(json!({})).await.refused(400, "invalid_redirect_uri");
+}
+
+/// RFC 9700 section 4.11.2: an error is no reason to redirect to whoever asks.
+#[tokio::test]
+async fn errors_redirect_only_to_a_verified_client() {
+    let app = App::new();
+    let client = app.client().await;
+    let nobody = Registered {
+        id: "bmm_nobody".to_owned(),
+        secret: None,
+    };
+    app.authorize(&nobody, &[]).await.is_local_page();
+    app.authorize(&nobody, &[("response_type", "token")])
+        .await
+        .is_local_page();
+    app.authorize(
+        &client,
+        &[
+            ("redirect_uri", "https://evil.example/"),
+            ("response_type", "token"),
+        ],
+    )
+    .await
+    .is_local_page();
+    app.authorize(&client, &[("response_type", "token")])
+        .await
+        .redirects_error("unsupported_response_type");
+    app.authorize(&client, &[("response_type", "code token")])
+        .await
+        .redirects_error("unsupported_response_type");
+}
+
+/// RFC 6749 section 3.1.
+#[tokio::test]
+async fn duplicated_parameters_are_refused() {
+    let app = App::new();
+    let client = app.client().await;
+    let uri = authorize_request(&client, &[]).uri().to_string();
+    for (extra, local) in [
+        ("client_id=x", true),
+        ("redirect_uri=https://evil.example/", true),
+        ("state=2", false),
+        ("scope=&scope=", false),
+    ] {
+        let reply = app
+            .send(as_user("alice", request(Method::GET, &format!("{uri}&{extra}"))))
+            .await;
+        if local {
+            reply.is_local_page()
+        } else {
+            reply.redirects_error("invalid_request")
+        }
+    }
+    let two = app
+        .send(as_user(
+            "alice",
+            request(
+                Method::GET,
+                &format!("{uri}&resource=https://auth.example/mail/mcp"),
+            ),
+        ))
+        .await;
+    two.redirects_error("invalid_target");
+    let code = app.code(&client).await;
+    let mut form = code_form(&client, &code);
+    form.push(("code_verifier", VERIFIER));
+    app.token(&form).await.refused(400, "invalid_request");
+}
+
+/// RFC 9101: what is not understood must not be ignored, or the parameters seen are not the ones meant.
+#[tokio::test]
+async fn request_objects_are_refused() {
+    let app = App::new();
+    let client = app.client().await;
+    app.authorize(&client, &[("request", "e30.e30.")])
+        .await
+        .redirects_error("request_not_supported");
+    app.authorize(&client, &[("request_uri", "https://evil.example/r")])
+        .await
+        .redirects_error("request_uri_not_supported");
+    app.authorize(&client, &[("response_mode", "fragment")])
+        .await
+        .redirects_error("invalid_request");
+}
