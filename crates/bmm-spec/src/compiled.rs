@@ -1,7 +1,7 @@
 //! What a runner gets: code without types, schemas, limits, and the digests that pin all of it.
 
 use crate::{
-    digest::{self, DigestMismatch},
+    digest,
     model::{Annotations, Icon, Limits, PromptArgument, PromptMessage, RequiredSecret},
     slug::Slug,
 };
@@ -177,10 +177,18 @@ impl CompiledSpec {
         if self.listed_manifest_digest() != self.manifest_digest {
             return Err(DigestMismatch::Manifest);
         }
-        if digest::compiled(self) != self.compiled_digest {
+        if self.own_digest() != self.compiled_digest {
             return Err(DigestMismatch::Compiled);
         }
         Ok(())
+    }
+
+    /// The digest of everything but the slug and itself.
+    pub(crate) fn own_digest(&self) -> String {
+        digest::without(
+            serde_json::to_value(self).unwrap_or_default(),
+            &["slug", "compiledDigest"],
+        )
     }
 
     pub(crate) fn listed_manifest_digest(&self) -> String {
@@ -210,4 +218,25 @@ impl CompiledTool {
         }
         listed
     }
+}
+
+/// What was changed after a spec was compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DigestMismatch {
+    /// The public fields of a tool.
+    #[error("the tools differ from the manifest digest")]
+    Manifest,
+    /// Something else.
+    #[error("the compiled spec differs from its digest")]
+    Compiled,
+    /// Made by another version.
+    #[error(
+        "the compiled spec has version {found}, this program reads {}",
+        COMPILED_VERSION
+    )]
+    Version {
+        /// The version it says.
+        found: u32,
+    },
 }

@@ -1,5 +1,6 @@
 //! What is wrong with a spec and where: the one shape in which every stage reports.
 
+use crate::hidden::hidden;
 use crate::rule::{Rule, Severity};
 use serde::{Deserialize, Serialize};
 use std::{fmt, ops::Range};
@@ -168,7 +169,7 @@ fn order(d: &Diagnostic) -> (usize, usize, Rule, &str) {
 pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() || crate::scan::text::hidden(c).is_some() {
+        if c.is_control() || hidden(c).is_some() {
             out.extend(c.escape_unicode());
         } else {
             out.push(c);

@@ -1,29 +1,8 @@
 //! Digests: SHA-256 in hex over canonical JSON (RFC 8785), so that key order and white space never matter.
 
-use crate::{compiled::CompiledSpec, model::Spec};
+use crate::model::Spec;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
-
-/// What was changed after a spec was compiled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum DigestMismatch {
-    /// The public fields of a tool.
-    #[error("the tools differ from the manifest digest")]
-    Manifest,
-    /// Something else.
-    #[error("the compiled spec differs from its digest")]
-    Compiled,
-    /// Made by another version.
-    #[error(
-        "the compiled spec has version {found}, this program reads {}",
-        crate::compiled::COMPILED_VERSION
-    )]
-    Version {
-        /// The version it says.
-        found: u32,
-    },
-}
 
 /// The digest of tools as `tools/list` shows them, the same whichever protocol revision listed them.
 ///
@@ -41,14 +20,8 @@ pub fn spec_digest(spec: &Spec) -> String {
     without(serde_json::to_value(spec).unwrap_or_default(), &["slug"])
 }
 
-pub(crate) fn compiled(spec: &CompiledSpec) -> String {
-    without(
-        serde_json::to_value(spec).unwrap_or_default(),
-        &["slug", "compiledDigest"],
-    )
-}
-
-fn without(mut value: Value, keys: &[&str]) -> String {
+/// The digest of an object without some of its members.
+pub(crate) fn without(mut value: Value, keys: &[&str]) -> String {
     if let Some(object) = value.as_object_mut() {
         for key in keys {
             object.remove(*key);

@@ -54,6 +54,7 @@ mod code;
 mod compiled;
 mod diagnostic;
 mod digest;
+mod hidden;
 mod json;
 mod model;
 mod report;
@@ -65,11 +66,11 @@ mod spec;
 mod tool_schema;
 
 pub use compiled::{
-    COMPILED_VERSION, CompiledCode, CompiledPrompt, CompiledResource, CompiledSpec, CompiledTool, LineMap,
-    PromptContent, ResourceContent, ResourcePlace,
+    COMPILED_VERSION, CompiledCode, CompiledPrompt, CompiledResource, CompiledSpec, CompiledTool,
+    DigestMismatch, LineMap, PromptContent, ResourceContent, ResourcePlace,
 };
 pub use diagnostic::{CodePlace, Diagnostic, Diagnostics};
-pub use digest::{DigestMismatch, manifest_digest, spec_digest};
+pub use digest::{manifest_digest, spec_digest};
 pub use json::{MAX_DEPTH, MAX_SPEC_BYTES, MAX_VALUES};
 pub use model::{
     Annotations, Example, FORMAT_VERSION, Icon, IconTheme, Limits, MAX_CODE_BYTES, Prompt, PromptArgument,

@@ -141,7 +141,7 @@ impl ValidSpec {
             .collect();
         Diagnostics::none_or_err(problems)?;
         compiled.manifest_digest = compiled.listed_manifest_digest();
-        compiled.compiled_digest = digest::compiled(&compiled);
+        compiled.compiled_digest = compiled.own_digest();
         Ok(compiled)
     }
 }

@@ -5,13 +5,14 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
+use super::authorization_server::AuthorizationServer;
 use super::form::{Duplicated, FormError, Parameters};
+use super::metadata;
 use super::page;
 use super::redirect::{self, RedirectError, Target};
 use super::secret::{SecretHash, random_secret};
 use super::store::{AuthorizationRequest, Client, PendingConsent, StoreError};
 use super::wire::ErrorCode;
-use super::{AuthorizationServer, metadata};
 use crate::issuer::Issuer;
 use crate::resource_uri::ResourceUri;
 use crate::scope::Scopes;

@@ -4,14 +4,16 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use http::{HeaderMap, Response, StatusCode, header};
 
+use super::authorization_server::AuthorizationServer;
 use super::authorize::{ErrorRedirect, browser_secret, see_other};
+use super::body::{has_content_type, read_body};
 use super::form::{MAX_FORM_BYTES, Parameters};
+use super::page;
 use super::redirect::with_parameters;
 use super::secret::{SecretHash, random_id, random_secret};
 use super::sign_in::User;
 use super::store::{AuthorizationCode, PendingConsent, StoreError};
 use super::wire::ErrorCode;
-use super::{AuthorizationServer, has_content_type, page, read_body};
 use crate::clock::Timestamp;
 use crate::issuer::Issuer;
 

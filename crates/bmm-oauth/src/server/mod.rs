@@ -1,6 +1,8 @@
-//! The authorization server (feature `server`). This is the only file that routes.
+//! The authorization server (feature `server`).
 
+mod authorization_server;
 mod authorize;
+mod body;
 mod client_auth;
 mod config;
 mod consent;
@@ -11,25 +13,16 @@ mod metadata;
 mod page;
 mod redirect;
 mod register;
+mod registration_budget;
 mod resources;
+mod router;
 mod secret;
 mod sign_in;
 mod store;
 mod token;
 mod wire;
 
-use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
-
-use axum::Router;
-use axum::body::Body;
-use axum::extract::{Request, State};
-use axum::routing::{get, post};
-use http::{Response, StatusCode};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-
+pub use authorization_server::{AuthorizationServer, PROBE_CLIENT_ID};
 pub use config::AsConfig;
 pub use keys::{KeyError, SigningKeys};
 pub use local_verifier::LocalVerifier;
@@ -42,222 +35,3 @@ pub use store::{
     AuthorizationCode, AuthorizationRequest, Client, ClientAuthMethod, Grant, MemoryStore, NewRefresh,
     PendingConsent, Redemption, RefreshToken, Rotation, Store, StoreError, StoreResult, store_contract,
 };
-
-use self::register::Budget;
-use self::wire::{ErrorCode, OAuthError};
-use crate::access_token::{Audience, Claims, Expected};
-use crate::clock::{Clock, SystemClock, Timestamp};
-use crate::cors;
-use crate::key_set::KeySet;
-use crate::metadata::authorization_server_path;
-use crate::metadata_service::MetadataService;
-use crate::resource_uri::ResourceUri;
-use crate::scope::Scopes;
-use crate::verifier::Subject;
-
-/// `client_id` and `sub` of [`mint_probe_token`](AuthorizationServer::mint_probe_token).
-pub const PROBE_CLIENT_ID: &str = "bmm-health-probe";
-
-/// Probe tokens live this long at most.
-const MAX_PROBE_TTL: Duration = Duration::from_secs(300);
-/// How often, and how many rows of each kind, requests sweep away what has ended.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
-const SWEEP_ROWS: u32 = 100;
-
-/// An OAuth 2.1 authorization server: metadata, registration, authorization with consent, tokens, keys. Clones share everything.
-#[derive(Clone)]
-pub struct AuthorizationServer {
-    config: Arc<AsConfig>,
-    store: Arc<dyn Store>,
-    keys: Arc<SigningKeys>,
-    key_set: Arc<KeySet>,
-    sign_in: SignIn,
-    resources: Arc<dyn Resources>,
-    clock: Arc<dyn Clock>,
-    registrations: Arc<Budget>,
-    swept_at: Arc<AtomicU64>,
-}
-
-impl AuthorizationServer {
-    /// A server with this memory, these keys, this way to know users, and these resources to issue tokens for.
-    pub fn new(
-        config: AsConfig,
-        store: impl Store,
-        keys: SigningKeys,
-        sign_in: SignIn,
-        resources: Arc<dyn Resources>,
-    ) -> Self {
-        Self {
-            config: Arc::new(config),
-            store: Arc::new(store),
-            key_set: Arc::new(keys.key_set()),
-            keys: Arc::new(keys),
-            sign_in,
-            resources,
-            clock: Arc::new(SystemClock),
-            registrations: Arc::default(),
-            swept_at: Arc::default(),
-        }
-    }
-
-    /// Takes the time from `clock`.
-    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.clock = clock;
-        self
-    }
-
-    /// All endpoints, at their paths below the issuer's, and the RFC 8414 document at its well-known path. Merge it into the
-    /// application at the root of the issuer's host.
-    pub fn router(&self) -> Router {
-        let path = |endpoint: &str| format!("{}{endpoint}", self.config.issuer.path());
-        let documents = Router::new()
-            .route_service(
-                &authorization_server_path(&self.config.issuer),
-                MetadataService::new(&self.metadata()),
-            )
-            .route_service(&path(metadata::JWKS), MetadataService::new(&self.jwks()));
-        Router::new()
-            .route(
-                &path(metadata::REGISTER),
-                post(register::handle).options(preflight),
-            )
-            .route(&path(metadata::TOKEN), post(token::handle).options(preflight))
-            .route(&path(metadata::AUTHORIZE), get(authorize::handle))
-            .route(&path(metadata::CONSENT), post(consent::handle))
-            .with_state(self.clone())
-            .merge(documents)
-    }
-
-    /// A verifier of this server's tokens for one resource.
-    pub fn verifier(&self, resource: ResourceUri) -> LocalVerifier {
-        LocalVerifier {
-            keys: Arc::clone(&self.key_set),
-            expected: Expected {
-                issuer: self.config.issuer.clone(),
-                resource,
-            },
-            store: Arc::clone(&self.store),
-            clock: Arc::clone(&self.clock),
-        }
-    }
-
-    /// The RFC 8414 document.
-    pub fn metadata(&self) -> serde_json::Value {
-        metadata::authorization_server(&self.config)
-    }
-
-    /// The public keys as a JWK Set.
-    pub fn jwks(&self) -> serde_json::Value {
-        self.keys.jwks()
-    }
-
-    /// A token for the host's own health probe of a resource, without a grant and without a user: client and subject are
-    /// [`PROBE_CLIENT_ID`]. It lives five minutes at most.
-    pub fn mint_probe_token(&self, resource: &ResourceUri, scopes: &Scopes, ttl: Duration) -> String {
-        let probe = Grant {
-            id: PROBE_CLIENT_ID.to_owned(),
-            client_id: PROBE_CLIENT_ID.to_owned(),
-            subject: Subject::new(PROBE_CLIENT_ID),
-            resource: resource.clone(),
-            scopes: scopes.clone(),
-            expires_at: self.clock.now().plus(MAX_PROBE_TTL),
-            revoked: false,
-        };
-        self.mint(&probe, scopes, ttl.min(MAX_PROBE_TTL))
-    }
-
-    /// Removes a batch of what has ended. Requests do so themselves now and then; call it where there are few requests. Says how
-    /// many rows went.
-    pub async fn sweep(&self) -> Result<u64, StoreError> {
-        let now = self.clock.now();
-        let unused_since = now
-            .as_secs()
-            .saturating_sub(self.config.unused_client_ttl.as_secs());
-        self.store
-            .sweep(now, Timestamp::from_secs(unused_since), SWEEP_ROWS)
-            .await
-    }
-
-    /// An RFC 9068 access token of a grant.
-    fn mint(&self, grant: &Grant, scopes: &Scopes, ttl: Duration) -> String {
-        let now = self.clock.now();
-        self.keys.sign(&Claims {
-            iss: self.config.issuer.to_string(),
-            aud: Audience::One(grant.resource.to_string()),
-            sub: grant.subject.to_string(),
-            client_id: grant.client_id.clone(),
-            grant_id: grant.id.clone(),
-            jti: secret::random_id(),
-            iat: now.as_secs(),
-            nbf: now.as_secs(),
-            exp: now.plus(ttl).min(grant.expires_at).as_secs(),
-            scope: scopes.to_string(),
-        })
-    }
-
-    /// Sweeps if nobody has for a minute. Called where rows are added, so that a flood sweeps behind itself.
-    async fn sweep_now_and_then(&self) {
-        let (now, last) = (self.clock.now().as_secs(), self.swept_at.load(Ordering::Relaxed));
-        let due = now.saturating_sub(last) >= SWEEP_INTERVAL.as_secs();
-        let ours = || {
-            self.swept_at
-                .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok()
-        };
-        if due
-            && ours()
-            && let Err(error) = self.sweep().await
-        {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "cannot sweep the OAuth store"
-            );
-        }
-    }
-}
-
-impl fmt::Debug for AuthorizationServer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AuthorizationServer")
-            .field("issuer", &self.config.issuer)
-            .finish_non_exhaustive()
-    }
-}
-
-/// The preflight of the POST endpoints that pages may call. Authorize and consent have none: no page may.
-async fn preflight(State(_): State<AuthorizationServer>) -> Response<Body> {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    cors::public_endpoint(response.headers_mut(), "POST, OPTIONS");
-    response
-}
-
-/// A request's body, if it is no larger than `max` bytes.
-async fn read_body(request: Request, max: usize) -> Result<Vec<u8>, OAuthError> {
-    match Limited::new(request.into_body(), max).collect().await {
-        Ok(body) => Ok(body.to_bytes().into()),
-        Err(error) if error.is::<LengthLimitError>() => Err(OAuthError::new(
-            ErrorCode::InvalidRequest,
-            format!("the body is larger than {max} bytes"),
-        )
-        .with_status(StatusCode::PAYLOAD_TOO_LARGE)),
-        Err(_) => Err(OAuthError::new(
-            ErrorCode::InvalidRequest,
-            "the body could not be read",
-        )),
-    }
-}
-
-/// Whether the body's media type is `expected`, whatever its parameters.
-fn has_content_type(headers: &http::HeaderMap, expected: &str) -> bool {
-    let value = headers
-        .get(http::header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    value
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .eq_ignore_ascii_case(expected)
-}

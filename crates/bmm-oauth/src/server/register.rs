@@ -1,19 +1,17 @@
 //! Dynamic client registration (RFC 7591).
 
-use std::sync::Mutex;
-
 use axum::body::Body;
 use axum::extract::{Request, State};
 use http::{Response, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::authorization_server::AuthorizationServer;
+use super::body::{has_content_type, read_body};
 use super::redirect;
 use super::secret::{SecretHash, random_id, random_secret};
 use super::store::{Client, ClientAuthMethod};
 use super::wire::{self, ErrorCode, OAuthError};
-use super::{AuthorizationServer, has_content_type, read_body};
-use crate::clock::Timestamp;
 use crate::json_object;
 
 const MAX_BODY_BYTES: usize = 16 * 1024;
@@ -184,24 +182,4 @@ fn clean_name(name: &str) -> String {
 
 fn refused(why: &'static str) -> OAuthError {
     OAuthError::new(ErrorCode::InvalidClientMetadata, why)
-}
-
-/// Registrations of this process in the current minute.
-#[derive(Default)]
-pub(super) struct Budget(Mutex<(u64, u32)>);
-
-impl Budget {
-    /// Takes one, if one is left.
-    fn spend(&self, now: Timestamp, per_minute: u32) -> bool {
-        let minute = now.as_secs() / 60;
-        let mut state = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if state.0 != minute {
-            *state = (minute, 0);
-        }
-        if state.1 >= per_minute {
-            return false;
-        }
-        state.1 += 1;
-        true
-    }
 }

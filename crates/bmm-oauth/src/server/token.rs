@@ -5,12 +5,13 @@ use axum::extract::{Request, State};
 use http::{HeaderMap, Response, StatusCode};
 use serde_json::{Value, json};
 
+use super::authorization_server::AuthorizationServer;
+use super::body::{has_content_type, read_body};
 use super::client_auth::{authenticate, credentials};
 use super::form::{Duplicated, MAX_FORM_BYTES, Parameters};
 use super::secret::{SecretHash, pkce_matches, random_secret};
 use super::store::{AuthorizationCode, Client, Grant, NewRefresh, Redemption, RefreshToken, Rotation};
 use super::wire::{self, ErrorCode, OAuthError};
-use super::{AuthorizationServer, has_content_type, read_body};
 use crate::clock::Timestamp;
 use crate::resource_uri::ResourceUri;
 use crate::scope::Scopes;

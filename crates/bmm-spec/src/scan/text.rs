@@ -1,7 +1,7 @@
 //! Texts that a model reads: which they are, and what hides in them.
 
 use super::{Hit, override_grammar};
-use crate::{json::push_segment, rule::Rule};
+use crate::{hidden::hidden, json::push_segment, rule::Rule};
 use serde_json::Value;
 
 /// A text with its place.
@@ -84,34 +84,6 @@ pub(crate) fn in_source(source: &str) -> Vec<Hit> {
     hidden_runs(source)
         .map(|(span, kind)| Hit::new(Rule::UnicodeSource, span, format!("the code holds {kind}")))
         .collect()
-}
-
-/// What kind of character a reader does not see, if it is one.
-pub(crate) fn hidden(c: char) -> Option<&'static str> {
-    Some(match c {
-        '\t' | '\n' | '\r' => return None,
-        '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' => "a control character",
-        '\u{ad}'
-        | '\u{34f}'
-        | '\u{180b}'..='\u{180f}'
-        | '\u{200b}'..='\u{200d}'
-        | '\u{2060}'..='\u{2064}'
-        | '\u{feff}' => "a zero-width character",
-        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{206f}' => {
-            "a text-direction character"
-        }
-        '\u{115f}'
-        | '\u{1160}'
-        | '\u{17b4}'
-        | '\u{17b5}'
-        | '\u{3164}'
-        | '\u{ffa0}'
-        | '\u{fff9}'..='\u{fffb}' => "an invisible character",
-        '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}' => "a variation selector",
-        '\u{e0000}'..='\u{e007f}' => "a tag character",
-        '\u{e000}'..='\u{f8ff}' | '\u{f0000}'..='\u{10ffff}' => "a private-use character",
-        _ => return None,
-    })
 }
 
 /// Runs of hidden characters, each reported once. Emoji may carry one presentation selector and be joined to each other.
