@@ -1,0 +1,98 @@
+//! `bmm run FILE`: one spec on this machine, for one person, without sign-in.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bmm_oauth::ResourceUri;
+use rmcp::ServiceExt as _;
+
+use crate::http::MCP_PATH;
+use crate::runner::Runner;
+
+/// Serves on standard input and output until the client closes them. Nothing else may write to standard output.
+pub async fn stdio(runner: Runner) -> Result<(), RunError> {
+    // Whoever starts a process may use it: credentials of a stdio server come from its environment.
+    let server = runner.insecure_without_scopes().into_mcp();
+    let running = server
+        .serve(rmcp::transport::io::stdio())
+        .await
+        .map_err(|error| RunError::Handshake {
+            message: error.to_string(),
+        })?;
+    running.waiting().await.map_err(|error| RunError::Handshake {
+        message: error.to_string(),
+    })?;
+    Ok(())
+}
+
+/// Listens on a loopback address, without sign-in.
+pub async fn loopback(address: SocketAddr) -> Result<Loopback, RunError> {
+    if !address.ip().is_loopback() {
+        return Err(RunError::NotLoopback { address });
+    }
+    let listener = tokio::net::TcpListener::bind(address)
+        .await
+        .map_err(|source| RunError::Listen { address, source })?;
+    let address = listener
+        .local_addr()
+        .map_err(|source| RunError::Listen { address, source })?;
+    Ok(Loopback { listener, address })
+}
+
+/// A bound loopback listener.
+#[derive(Debug)]
+pub struct Loopback {
+    listener: tokio::net::TcpListener,
+    address: SocketAddr,
+}
+
+impl Loopback {
+    /// The MCP URL to give to clients.
+    pub fn url(&self) -> String {
+        format!("http://{}{MCP_PATH}", self.address)
+    }
+
+    /// Serves until `stop` resolves, then waits up to `drain` for calls in flight.
+    pub async fn serve(
+        self,
+        runner: Runner,
+        stop: impl Future<Output = ()> + Send + 'static,
+        drain: Duration,
+    ) {
+        let runner = runner.insecure_without_scopes();
+        let runner = match self.url().parse::<ResourceUri>() {
+            Ok(url) => runner.with_public_url(&url),
+            Err(_) => runner,
+        };
+        runner.into_service().serve(self.listener, stop, drain).await;
+    }
+}
+
+/// Why a spec could not be run here.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// Without sign-in, only this machine may reach it.
+    #[error(
+        "{address} is not a loopback address; without sign-in a server listens on 127.0.0.1 or [::1] only"
+    )]
+    NotLoopback {
+        /// What was asked for.
+        address: SocketAddr,
+    },
+    /// The address is not to be had.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// What was asked for.
+        address: SocketAddr,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The client on standard input did not start a session.
+    #[error("the client did not start: {message}")]
+    Handshake {
+        /// What went wrong.
+        message: String,
+    },
+}

@@ -1,0 +1,572 @@
+//! Secrets: opaque handles for the tool, the values only on the wire to where the spec declares them.
+//!
+//! A tool gets `bmm_secret_…` placeholders that are new in every call. The broker puts the value in their place while
+//! it writes the request, after it has checked the declared place and host, and takes every spelling of a value out of
+//! whatever comes back ([`Scrubber`]). What this cannot see is a host that is sent the secret, as declared, and
+//! returns it transformed in a way not listed here; such a host knows the secret anyway.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aho_corasick::{AhoCorasick, MatchKind};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use bmm_net::HostPattern;
+use bmm_spec::{CompiledSpec, SecretPlace};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+/// The values of a server's secrets by name. Wiped on drop; `Debug` shows the names only.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secrets(BTreeMap<String, Value>);
+
+impl Secrets {
+    /// No secrets.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds or replaces one.
+    pub fn insert(&mut self, name: impl Into<String>, value: impl Into<String>) {
+        self.0.insert(name.into(), Value(Zeroizing::new(value.into())));
+    }
+
+    /// The names, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(|value| value.0.as_str())
+    }
+}
+
+impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Secrets {
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
+        let mut secrets = Self::new();
+        for (name, value) in pairs {
+            secrets.insert(name, value);
+        }
+        secrets
+    }
+}
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+#[derive(Clone)]
+struct Value(Zeroizing<String>);
+
+impl Serialize for Value {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(|text| Self(Zeroizing::new(text)))
+    }
+}
+
+/// Where in a request a value is about to be written.
+pub(crate) struct Target<'a> {
+    pub(crate) place: SecretPlace,
+    pub(crate) host: &'a str,
+    pub(crate) port: u16,
+}
+
+/// How a value is written so that it is one value there and nothing else.
+#[derive(Clone, Copy)]
+pub(crate) enum Escape {
+    None,
+    Percent,
+    Form,
+    Json,
+}
+
+/// The declared secrets of one server, with their values.
+pub(crate) struct Rules {
+    rules: Vec<Rule>,
+    scrubber: Scrubber,
+}
+
+struct Rule {
+    name: String,
+    domains: Vec<HostPattern>,
+    place: SecretPlace,
+    /// Empty when it is not set.
+    value: Zeroizing<String>,
+}
+
+impl Rules {
+    /// Values without a declaration are never given out, and scrubbed all the same. A declaration without a value has handles
+    /// as well: using one is an error that names the secret, where `undefined` would have gone out in its place.
+    pub(crate) fn new(spec: &CompiledSpec, secrets: &Secrets) -> Self {
+        let rules: Vec<Rule> = spec
+            .required_secrets
+            .iter()
+            .map(|declared| Rule {
+                name: declared.name.clone(),
+                domains: declared.domains.clone(),
+                place: declared.place,
+                value: Zeroizing::new(secrets.get(&declared.name).unwrap_or_default().to_owned()),
+            })
+            .collect();
+        let scrubber = Scrubber::new(
+            secrets
+                .0
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.0.as_str())),
+        );
+        Self { rules, scrubber }
+    }
+}
+
+/// The handles of one call.
+pub(crate) struct Handles {
+    rules: Arc<Rules>,
+    issued: Mutex<HashMap<String, Issued>>,
+}
+
+struct Issued {
+    value: Zeroizing<String>,
+    /// Indices of the secrets that the value is made of.
+    made_of: Vec<usize>,
+}
+
+const PREFIX: &str = "bmm_secret_";
+const RANDOM_CHARS: usize = 32;
+/// `ctx.basicAuth` in a loop must not grow the map without bound.
+const MAX_HANDLES: usize = 64;
+
+impl Handles {
+    pub(crate) fn new(rules: Arc<Rules>) -> Self {
+        Self {
+            rules,
+            issued: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// The handle of a declared secret; the same one for the whole call.
+    pub(crate) fn handle(&self, name: &str) -> Option<String> {
+        let index = self.rules.rules.iter().position(|rule| rule.name == name)?;
+        let rule = self.rules.rules.get(index)?;
+        let mut issued = self.lock();
+        let known = issued
+            .iter()
+            .find(|(_, known)| known.made_of == [index] && *known.value == *rule.value);
+        if let Some((handle, _)) = known {
+            return Some(handle.clone());
+        }
+        insert(
+            &mut issued,
+            Issued {
+                value: rule.value.clone(),
+                made_of: vec![index],
+            },
+        )
+        .ok()
+    }
+
+    /// A handle for the whole value of a basic `Authorization` header (RFC 7617).
+    pub(crate) fn basic_auth(&self, user: &str, secret: &str) -> Result<String, String> {
+        let (user, mut made_of) = self.expand(user)?;
+        if user.contains(':') {
+            return Err("the user of basicAuth must not contain a colon".to_owned());
+        }
+        let (secret, more) = self.expand(secret)?;
+        made_of.extend(more);
+        let pair = Zeroizing::new(format!("{}:{}", *user, *secret));
+        let value = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
+        insert(&mut self.lock(), Issued { value, made_of })
+    }
+
+    /// Lower-case hexadecimal MAC of `data`. It is no handle: it tells nothing about a key of decent length, and APIs
+    /// want it in forms that only the tool knows.
+    pub(crate) fn hmac(&self, algorithm: &str, secret: &str, data: &[u8]) -> Result<String, String> {
+        use aws_lc_rs::hmac;
+        let algorithm = match algorithm.to_ascii_lowercase().replace('-', "").as_str() {
+            "sha1" => hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
+            "sha256" => hmac::HMAC_SHA256,
+            "sha384" => hmac::HMAC_SHA384,
+            "sha512" => hmac::HMAC_SHA512,
+            _ => return Err("hmac knows sha1, sha256, sha384 and sha512".to_owned()),
+        };
+        let (key, _) = self.expand(secret)?;
+        let key = hmac::Key::new(algorithm, key.as_bytes());
+        Ok(hex(hmac::sign(&key, data).as_ref()))
+    }
+
+    /// Whether any handle occurs.
+    pub(crate) fn occur_in(text: &[u8]) -> bool {
+        find(text, PREFIX.as_bytes()).is_some()
+    }
+
+    /// `text` with every handle replaced by its value, or why that may not be.
+    pub(crate) fn substitute(
+        &self,
+        text: &[u8],
+        target: &Target<'_>,
+        escape: Escape,
+    ) -> Result<Zeroizing<Vec<u8>>, String> {
+        let mut out = Zeroizing::new(Vec::with_capacity(text.len() + 64));
+        let mut rest = text;
+        while let Some(at) = find(rest, PREFIX.as_bytes()) {
+            let (before, from) = rest.split_at(at);
+            out.extend_from_slice(before);
+            let (handle, after) = from
+                .split_at_checked(PREFIX.len() + RANDOM_CHARS)
+                .ok_or_else(unknown_handle)?;
+            let issued = self.lock();
+            let handle = std::str::from_utf8(handle).map_err(|_| unknown_handle())?;
+            let issued = issued.get(handle).ok_or_else(unknown_handle)?;
+            self.check(issued, target)?;
+            out.extend_from_slice(&escaped(&issued.value, escape));
+            rest = after;
+        }
+        out.extend_from_slice(rest);
+        Ok(out)
+    }
+
+    /// `text` without any value of a secret.
+    pub(crate) fn scrub(&self, text: &[u8]) -> Vec<u8> {
+        let derived: Vec<(String, Zeroizing<String>)> = self
+            .lock()
+            .values()
+            .filter_map(|issued| {
+                let rule = self.rules.rules.get(*issued.made_of.first()?)?;
+                (*issued.value != *rule.value).then(|| (rule.name.clone(), issued.value.clone()))
+            })
+            .collect();
+        let text = self.rules.scrubber.scrub(text);
+        if derived.is_empty() {
+            return text;
+        }
+        let pairs = derived.iter().map(|(name, value)| {
+            // What follows "Basic " is what an echo shows.
+            (name.as_str(), value.strip_prefix("Basic ").unwrap_or(value))
+        });
+        Scrubber::new(pairs).scrub(&text)
+    }
+
+    /// [`Self::scrub`] for text.
+    pub(crate) fn scrub_text(&self, text: &str) -> String {
+        String::from_utf8_lossy(&self.scrub(text.as_bytes())).into_owned()
+    }
+
+    /// The first secret whose value occurs in `text` and that may not be sent to `host`.
+    pub(crate) fn leaking_to(&self, text: &str, host: &str, port: u16) -> Option<&str> {
+        self.rules.rules.iter().find_map(|rule| {
+            let allowed = rule.domains.iter().any(|domain| domain.matches(host, port));
+            let scrubber = Scrubber::new([(rule.name.as_str(), rule.value.as_str())].into_iter());
+            (!allowed && scrubber.finds(text.as_bytes())).then_some(rule.name.as_str())
+        })
+    }
+
+    fn check(&self, issued: &Issued, target: &Target<'_>) -> Result<(), String> {
+        for index in &issued.made_of {
+            let rule = self.rule(*index)?;
+            if rule.place != target.place {
+                return Err(format!(
+                    "the secret {} is declared for the {} of a request and may not be sent in its {}",
+                    rule.name,
+                    place_name(rule.place),
+                    place_name(target.place)
+                ));
+            }
+            if !rule
+                .domains
+                .iter()
+                .any(|domain| domain.matches(target.host, target.port))
+            {
+                return Err(format!(
+                    "the secret {} may not be sent to {}",
+                    rule.name, target.host
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// A secret that is about to be used: it has a value.
+    fn rule(&self, index: usize) -> Result<&Rule, String> {
+        let rule = self.rules.rules.get(index).ok_or_else(unknown_handle)?;
+        if rule.value.is_empty() {
+            return Err(format!(
+                "the secret {} is not set; the owner of this server has to set it",
+                rule.name
+            ));
+        }
+        Ok(rule)
+    }
+
+    /// The text with its handles replaced, for use inside this file only: it does not leave as it is.
+    fn expand(&self, text: &str) -> Result<(Zeroizing<String>, Vec<usize>), String> {
+        let mut out = Zeroizing::new(String::new());
+        let mut made_of = Vec::new();
+        let mut rest = text;
+        while let Some(at) = rest.find(PREFIX) {
+            let (before, from) = rest.split_at(at);
+            out.push_str(before);
+            let (handle, after) = from
+                .split_at_checked(PREFIX.len() + RANDOM_CHARS)
+                .ok_or_else(unknown_handle)?;
+            let issued = self.lock();
+            let issued = issued.get(handle).ok_or_else(unknown_handle)?;
+            for index in &issued.made_of {
+                self.rule(*index)?;
+            }
+            out.push_str(&issued.value);
+            made_of.extend_from_slice(&issued.made_of);
+            rest = after;
+        }
+        out.push_str(rest);
+        Ok((out, made_of))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Issued>> {
+        self.issued.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn insert(issued: &mut HashMap<String, Issued>, new: Issued) -> Result<String, String> {
+    if issued.len() >= MAX_HANDLES {
+        return Err(format!("a call may hold at most {MAX_HANDLES} secret handles"));
+    }
+    let mut random = [0u8; RANDOM_CHARS / 2];
+    getrandom::fill(&mut random).map_err(|_| "no randomness for a secret handle".to_owned())?;
+    let handle = format!("{PREFIX}{}", hex(&random));
+    issued.insert(handle.clone(), new);
+    Ok(handle)
+}
+
+fn unknown_handle() -> String {
+    "a secret handle is only valid in the call that it was given to".to_owned()
+}
+
+fn place_name(place: SecretPlace) -> &'static str {
+    match place {
+        SecretPlace::Header => "headers",
+        SecretPlace::Query => "query",
+        SecretPlace::Body => "body",
+        SecretPlace::Path => "path",
+    }
+}
+
+fn escaped(value: &str, escape: Escape) -> Zeroizing<Vec<u8>> {
+    Zeroizing::new(match escape {
+        Escape::None => value.as_bytes().to_vec(),
+        Escape::Percent => percent(value.as_bytes(), false).into_bytes(),
+        Escape::Form => percent(value.as_bytes(), true).into_bytes(),
+        Escape::Json => json_inner(value).into_bytes(),
+    })
+}
+
+/// Finds every spelling of some values and puts `[secret NAME]` in its place.
+struct Scrubber {
+    search: Option<AhoCorasick>,
+    replacements: Vec<String>,
+}
+
+impl Scrubber {
+    fn new<'a>(values: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut needles: Vec<Vec<u8>> = Vec::new();
+        let mut replacements = Vec::new();
+        for (name, value) in values {
+            for needle in spellings(value) {
+                needles.push(needle);
+                replacements.push(format!("[secret {name}]"));
+            }
+        }
+        let search = if needles.is_empty() {
+            None
+        } else {
+            let built = AhoCorasick::builder()
+                .match_kind(MatchKind::LeftmostLongest)
+                .build(&needles);
+            Some(built.expect("the needles are few and short, far below the automaton's limits"))
+        };
+        Self { search, replacements }
+    }
+
+    fn scrub(&self, text: &[u8]) -> Vec<u8> {
+        match &self.search {
+            Some(search) => search.replace_all_bytes(text, &self.replacements),
+            None => text.to_vec(),
+        }
+    }
+
+    fn finds(&self, text: &[u8]) -> bool {
+        self.search.as_ref().is_some_and(|search| search.is_match(text))
+    }
+}
+
+/// How a value may come back: as it is, percent-encoded, form-encoded, inside JSON, in hexadecimal and in base64 at any
+/// offset.
+fn spellings(value: &str) -> Vec<Vec<u8>> {
+    if value.is_empty() {
+        return Vec::new();
+    }
+    let bytes = value.as_bytes();
+    let percent_upper = percent(bytes, false);
+    let mut all = vec![
+        value.to_owned(),
+        percent_upper.replace('%', "%25"),
+        lower_escapes(&percent_upper),
+        percent_upper,
+        percent(bytes, true),
+        json_inner(value),
+    ];
+    // The encodings of a very short value occur in any text by chance.
+    if bytes.len() >= 4 {
+        all.push(hex(bytes));
+        all.push(hex(bytes).to_ascii_uppercase());
+        for offset in 0..3usize {
+            let mut shifted = vec![0u8; offset];
+            shifted.extend_from_slice(bytes);
+            // Characters that also hold bits of what stands before or after the value are left out.
+            let skip = [0, 2, 3].get(offset).copied().unwrap_or_default();
+            let cut = usize::from(!shifted.len().is_multiple_of(3));
+            for text in [STANDARD_NO_PAD.encode(&shifted), URL_SAFE_NO_PAD.encode(&shifted)] {
+                if let Some(core) = text
+                    .get(skip..text.len().saturating_sub(cut))
+                    .filter(|core| core.len() >= 4)
+                {
+                    all.push(core.to_owned());
+                }
+            }
+        }
+    }
+    all.sort_unstable();
+    all.dedup();
+    all.into_iter().map(String::into_bytes).collect()
+}
+
+fn percent(bytes: &[u8], form: bool) -> String {
+    let mut out = String::with_capacity(bytes.len() * 3);
+    for byte in bytes {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' => out.push(char::from(*byte)),
+            b'~' if !form => out.push('~'),
+            b' ' if form => out.push('+'),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
+fn lower_escapes(percent: &str) -> String {
+    let mut left = 0;
+    percent
+        .chars()
+        .map(|c| {
+            if c == '%' {
+                left = 2;
+                c
+            } else if left > 0 {
+                left -= 1;
+                c.to_ascii_lowercase()
+            } else {
+                c
+            }
+        })
+        .collect()
+}
+
+fn json_inner(value: &str) -> String {
+    let quoted = serde_json::Value::from(value).to_string();
+    quoted
+        .strip_prefix('"')
+        .and_then(|text| text.strip_suffix('"'))
+        .unwrap_or(&quoted)
+        .to_owned()
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    haystack.windows(needle.len()).position(|window| window == needle)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scrub(value: &str, text: &str) -> String {
+        String::from_utf8(Scrubber::new([("KEY", value)].into_iter()).scrub(text.as_bytes())).unwrap()
+    }
+
+    #[test]
+    fn every_spelling_of_a_value_is_taken_out() {
+        let value = "s3cr/t \"va+lue";
+        for text in [
+            value.to_owned(),
+            "s3cr%2Ft%20%22va%2Blue".to_owned(),
+            "s3cr%2ft%20%22va%2blue".to_owned(),
+            "s3cr%2Ft+%22va%2Blue".to_owned(),
+            r#"s3cr/t \"va+lue"#.to_owned(),
+            hex(value.as_bytes()),
+            STANDARD.encode(value),
+        ] {
+            let scrubbed = scrub(value, &format!("<{text}>"));
+            assert!(scrubbed.starts_with("<[secret KEY]"), "{text}: {scrubbed}");
+        }
+    }
+
+    #[test]
+    fn base64_is_found_whatever_stands_before_and_after_the_value() {
+        for before in ["", "a", "ab", "abc", "user:"] {
+            for after in ["", "z", "yz", "xyz"] {
+                let text = STANDARD.encode(format!("{before}a-long-enough-value{after}"));
+                assert!(
+                    scrub("a-long-enough-value", &text).contains("[secret KEY]"),
+                    "{before}|{after}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_secret_that_is_not_set_names_itself_wherever_it_is_used() {
+        let rule = Rule {
+            name: "API_KEY".to_owned(),
+            domains: vec!["api.example.com".parse().unwrap()],
+            place: SecretPlace::Header,
+            value: Zeroizing::default(),
+        };
+        let scrubber = Scrubber::new(std::iter::empty());
+        let rules = vec![rule];
+        let handles = Handles::new(Arc::new(Rules { rules, scrubber }));
+        let handle = handles.handle("API_KEY").unwrap();
+        let target = Target {
+            place: SecretPlace::Header,
+            host: "api.example.com",
+            port: 443,
+        };
+        for used in [
+            handles
+                .substitute(format!("Bearer {handle}").as_bytes(), &target, Escape::None)
+                .map(drop),
+            handles.basic_auth("user", &handle).map(drop),
+            handles.hmac("sha256", &handle, b"data").map(drop),
+        ] {
+            let problem = used.unwrap_err();
+            assert!(problem.contains("API_KEY is not set"), "{problem}");
+        }
+        assert_eq!(handles.leaking_to("https://other.example/", "other.example", 443), None);
+    }
+
+    #[test]
+    fn debug_shows_names_and_no_value() {
+        let secrets: Secrets = [("API_KEY", "tell-nobody")].into_iter().collect();
+        assert_eq!(format!("{secrets:?}"), r#"{"API_KEY"}"#);
+    }
+}

@@ -1,0 +1,474 @@
+//! `ctx.fetch` against a TLS server on loopback, to which an injected resolver leads every name.
+
+use std::sync::{Arc, Mutex};
+
+use bmm_net::Dialer;
+use bmm_runner::engine::{FetchRequest, FetchResponse, Redirect};
+use bmm_runner::{Connector, Runner, RunnerLimits, Secrets};
+use bytes::Bytes;
+use http::{HeaderMap, Response};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::rt::TokioIo;
+use libtest_mimic::Trial;
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+
+use crate::support::*;
+
+pub(crate) fn cases() -> Vec<Trial> {
+    vec![
+        case("an_allowed_host_is_fetched_and_connections_are_reused", allowed),
+        case("headers_of_the_connection_are_not_the_tools_to_set", stripped),
+        case("redirects_are_followed_within_the_allow_list_only", redirects),
+        case(
+            "a_redirect_to_another_origin_loses_credentials",
+            credentials_dropped,
+        ),
+        case("answers_and_fetches_are_bounded", bounded),
+        case("a_compressed_answer_is_refused", compressed),
+        case("through_the_egress_door_a_stream_begins_with_connect", egress),
+        case("without_a_connector_there_is_no_network", closed),
+    ]
+}
+
+/// What the server was sent.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    pub(crate) host: String,
+    pub(crate) method: String,
+    pub(crate) target: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
+}
+
+/// A TLS server for three names, and everything it saw.
+pub(crate) struct Upstream {
+    pub(crate) port: u16,
+    pub(crate) root: Vec<u8>,
+    pub(crate) seen: Arc<Mutex<Vec<Seen>>>,
+    pub(crate) connections: Arc<Mutex<u32>>,
+}
+
+pub(crate) const API: &str = "api.example.com";
+pub(crate) const OTHER: &str = "other.example.net";
+pub(crate) const EVIL: &str = "evil.example.org";
+
+impl Upstream {
+    pub(crate) async fn start() -> Self {
+        let names = [API, OTHER, EVIL].map(str::to_owned).to_vec();
+        let own = rcgen::generate_simple_self_signed(names).unwrap();
+        let root = own.cert.der().to_vec();
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(own.signing_key.serialize_der()));
+        let config = rustls::ServerConfig::builder_with_provider(Arc::new(
+            rustls::crypto::aws_lc_rs::default_provider(),
+        ))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![own.cert.der().clone()], key)
+        .unwrap();
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (seen, connections) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(0)));
+        let upstream = Self {
+            port,
+            root,
+            seen: Arc::clone(&seen),
+            connections: Arc::clone(&connections),
+        };
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                *connections.lock().unwrap() += 1;
+                let (acceptor, seen) = (acceptor.clone(), Arc::clone(&seen));
+                tokio::spawn(async move {
+                    let Ok(stream) = acceptor.accept(stream).await else {
+                        return;
+                    };
+                    let service =
+                        hyper::service::service_fn(move |request| answer(request, Arc::clone(&seen)));
+                    let _ = hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service)
+                        .await;
+                });
+            }
+        });
+        upstream
+    }
+
+    pub(crate) fn connector(&self) -> Connector {
+        let port = self.port;
+        let dialer = Dialer::insecure_with(
+            move |_, _| Box::pin(async move { Ok(vec![([127, 0, 0, 1], port).into()]) }),
+            |_| None,
+        );
+        Connector::direct(dialer).insecure_with_trust_roots([self.root.clone()])
+    }
+
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+}
+
+async fn answer(
+    request: http::Request<hyper::body::Incoming>,
+    seen: Arc<Mutex<Vec<Seen>>>,
+) -> Result<Response<Full<Bytes>>, std::convert::Infallible> {
+    let (parts, body) = request.into_parts();
+    let body = String::from_utf8_lossy(&body.collect().await.unwrap().to_bytes()).into_owned();
+    let target = parts.uri.to_string();
+    let host = parts
+        .headers
+        .get("host")
+        .map(|host| host.to_str().unwrap().to_owned())
+        .unwrap_or_default();
+    let (path, query) = target.split_once('?').unwrap_or((&target, ""));
+    let mut response = Response::builder();
+    let text = match path {
+        "/redirect" => {
+            // The rest of the target is where to, as it stands.
+            let status = query
+                .split_once('&')
+                .map(|(status, _)| status.parse::<u16>().unwrap())
+                .unwrap();
+            response = response
+                .status(status)
+                .header("location", query.split_once('&').unwrap().1);
+            String::new()
+        }
+        "/large" => "x".repeat(3 * 1024 * 1024),
+        "/compressed" => {
+            response = response.header("content-encoding", "gzip");
+            "\u{1f}".to_owned()
+        }
+        _ => {
+            // An echo of everything, in header and body.
+            let headers: Vec<_> = parts
+                .headers
+                .iter()
+                .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+                .collect();
+            let auth = parts.headers.get("authorization").cloned();
+            if let Some(auth) = auth {
+                response = response.header("x-echo", auth);
+            }
+            format!("{target}\n{}\n{body}", headers.join("\n"))
+        }
+    };
+    seen.lock().unwrap().push(Seen {
+        host,
+        method: parts.method.to_string(),
+        target,
+        headers: parts.headers,
+        body,
+    });
+    Ok(response.body(Full::new(Bytes::from(text))).unwrap())
+}
+
+pub(crate) fn get(url: impl Into<String>) -> FetchRequest {
+    FetchRequest {
+        url: url.into(),
+        method: "GET".to_owned(),
+        headers: Vec::new(),
+        body: None,
+        redirect: Redirect::Follow,
+    }
+}
+
+pub(crate) fn with_header(mut request: FetchRequest, name: &str, value: impl Into<String>) -> FetchRequest {
+    request.headers.push((name.to_owned(), value.into()));
+    request
+}
+
+/// A spec that may reach two hosts; `KEY` goes into headers to one of them, the others into other places.
+pub(crate) fn fetching_spec() -> bmm_spec::CompiledSpec {
+    let secret = |name: &str, place: &str| json!({"name": name, "description": "A key.", "domains": [API], "in": place});
+    spec(
+        json!([tool("run")]),
+        json!({
+            "allowedDomains": [API, OTHER],
+            "requiredSecrets": [
+                secret("KEY", "header"), secret("QUERY_KEY", "query"), secret("BODY_KEY", "body"), secret("PATH_KEY", "path"),
+            ],
+        }),
+    )
+}
+
+pub(crate) const SECRETS: [(&str, &str); 4] = [
+    ("KEY", "key-5ecret/+=\"value"),
+    ("QUERY_KEY", "query-5ecret&value"),
+    ("BODY_KEY", "body-5ecret\"value"),
+    ("PATH_KEY", "path-5ecret/value"),
+];
+
+/// What a tool that does this to its host comes to: the result of `tools/call`.
+pub(crate) async fn run_tool<F>(
+    connector: Connector,
+    tool: impl Fn(Host) -> F + Send + Sync + 'static,
+) -> Value
+where
+    F: Future<Output = Result<Value, String>> + Send + 'static,
+{
+    let engine = engine(move |_, host| {
+        let run = tool(host);
+        async move {
+            run.await
+                .map_err(|message| bmm_runner::engine::ToolFailure::Thrown { message })
+        }
+    });
+    let service = Runner::new(fetching_spec(), engine)
+        .unwrap()
+        .with_connector(connector)
+        .with_secrets(Secrets::from_iter(SECRETS))
+        .with_limits(RunnerLimits::default())
+        .into_service();
+    let call = modern(ANN, "tools/call", json!({"name": "run"}));
+    let call = {
+        let mut call = call;
+        call.headers_mut()
+            .unwrap()
+            .insert("host", "localhost".parse().unwrap());
+        call
+    };
+    send(&service, call).await.json()["result"].clone()
+}
+
+/// One fetch; the error's text or the response.
+pub(crate) async fn fetch(upstream: &Upstream, request: FetchRequest) -> Result<FetchResponse, String> {
+    let (sent, received) = std::sync::mpsc::channel();
+    run_tool(upstream.connector(), move |host| {
+        let (request, sent) = (request.clone(), sent.clone());
+        async move {
+            sent.send(host.fetch(request).await).unwrap();
+            Ok(Value::Null)
+        }
+    })
+    .await;
+    received.recv().unwrap()
+}
+
+async fn allowed() {
+    let upstream = Upstream::start().await;
+    let result = run_tool(upstream.connector(), |host| async move {
+        for _ in 0..3 {
+            let response = host.fetch(get(format!("https://{API}/a?b=c#fragment"))).await?;
+            assert_eq!(response.status, 200);
+            assert_eq!(response.url, format!("https://{API}/a?b=c#fragment"));
+        }
+        Ok(json!("ok"))
+    })
+    .await;
+    assert_eq!(result["content"][0]["text"], "ok", "{result}");
+    let seen = upstream.seen();
+    assert_eq!(seen.len(), 3);
+    assert_eq!((seen[0].host.as_str(), seen[0].target.as_str()), (API, "/a?b=c"));
+    assert_eq!(*upstream.connections.lock().unwrap(), 1);
+}
+
+async fn stripped() {
+    let upstream = Upstream::start().await;
+    let mut request = get(format!("https://{API}/"));
+    for (name, value) in [
+        ("host", EVIL),
+        ("connection", "close"),
+        ("proxy-authorization", "x"),
+        ("accept-encoding", "gzip"),
+        ("transfer-encoding", "chunked"),
+        ("x-mine", "yes"),
+    ] {
+        request = with_header(request, name, value);
+    }
+    fetch(&upstream, request).await.unwrap();
+    let seen = &upstream.seen()[0];
+    assert_eq!(seen.host, API);
+    assert_eq!(seen.headers["x-mine"], "yes");
+    for name in ["proxy-authorization", "accept-encoding", "transfer-encoding"] {
+        assert!(!seen.headers.contains_key(name), "{name}");
+    }
+}
+
+async fn redirects() {
+    let upstream = Upstream::start().await;
+    let to = |status: u16, to: &str| get(format!("https://{API}/redirect?{status}&{to}"));
+    let response = fetch(&upstream, to(302, &format!("https://{OTHER}/end")))
+        .await
+        .unwrap();
+    assert_eq!(response.url, format!("https://{OTHER}/end"));
+
+    for (target, why) in [
+        (format!("https://{EVIL}/"), "allowedDomains"),
+        (format!("http://{API}/"), "https"),
+        ("https://127.0.0.1/".to_owned(), "IP address"),
+        (format!("https://{API}:8443/"), "allowedDomains"),
+    ] {
+        let error = fetch(&upstream, to(302, &target)).await.unwrap_err();
+        assert!(error.contains(why), "{target}: {error}");
+    }
+    assert!(upstream.seen().iter().all(|seen| seen.host != EVIL));
+
+    // The redirect of a redirect of a redirect, ending nowhere.
+    let before = upstream.seen().len();
+    let error = fetch(
+        &upstream,
+        to(302, &format!("/redirect?302&/redirect?302&https://{OTHER}/end")),
+    )
+    .await;
+    assert!(error.is_ok(), "{error:?}");
+    let circle = fetch(&upstream, get(format!("https://{API}/redirect?302&")))
+        .await
+        .unwrap_err();
+    assert!(circle.contains("more than 5 redirects"), "{circle}");
+    assert!(upstream.seen().len() - before <= 4 + 6);
+
+    let mut manual = to(302, "/next");
+    manual.redirect = Redirect::Manual;
+    assert_eq!(fetch(&upstream, manual).await.unwrap().status, 302);
+    let mut error = to(302, "/next");
+    error.redirect = Redirect::Error;
+    assert!(fetch(&upstream, error).await.is_err());
+
+    // 303 turns a POST into a GET, 307 does not.
+    for (status, method, body) in [(303, "GET", ""), (307, "POST", "x")] {
+        let mut request = to(status, "/after");
+        request.method = "POST".to_owned();
+        request.body = Some(Bytes::from_static(b"x"));
+        fetch(&upstream, request).await.unwrap();
+        let last = upstream.seen().pop().unwrap();
+        assert_eq!(
+            (last.method.as_str(), last.body.as_str()),
+            (method, body),
+            "{status}"
+        );
+    }
+}
+
+async fn credentials_dropped() {
+    let upstream = Upstream::start().await;
+    let result = run_tool(upstream.connector(), |host| async move {
+        let key = host.secret_handle("KEY").unwrap();
+        let request = get(format!("https://{API}/redirect?302&https://{OTHER}/end"));
+        let request = with_header(request, "authorization", "Bearer literal");
+        let request = with_header(request, "x-key", key);
+        host.fetch(with_header(request, "x-plain", "stays")).await?;
+        Ok(json!("ok"))
+    })
+    .await;
+    assert_eq!(result["content"][0]["text"], "ok", "{result}");
+    let seen = upstream.seen();
+    assert_eq!(seen[0].headers["x-key"], SECRETS[0].1);
+    assert_eq!(seen[1].host, OTHER);
+    assert!(!seen[1].headers.contains_key("authorization") && !seen[1].headers.contains_key("x-key"));
+    assert_eq!(seen[1].headers["x-plain"], "stays");
+}
+
+async fn bounded() {
+    let upstream = Upstream::start().await;
+    let error = fetch(&upstream, get(format!("https://{API}/large")))
+        .await
+        .unwrap_err();
+    assert!(error.contains("2048 KiB"), "{error}");
+    let mut large = get(format!("https://{API}/"));
+    large.method = "POST".to_owned();
+    large.body = Some(Bytes::from(vec![0; 2 * 1024 * 1024]));
+    assert!(fetch(&upstream, large).await.unwrap_err().contains("1024 KiB"));
+    let result = run_tool(upstream.connector(), |host| async move {
+        for _ in 0..20 {
+            host.fetch(get(format!("https://{API}/"))).await?;
+        }
+        host.fetch(get(format!("https://{API}/")))
+            .await
+            .map(|_| json!("too many"))
+    })
+    .await;
+    assert!(
+        result["content"][0]["text"]
+            .as_str()
+            .unwrap()
+            .contains("at most 20 times"),
+        "{result}"
+    );
+}
+
+async fn compressed() {
+    let upstream = Upstream::start().await;
+    let error = fetch(&upstream, get(format!("https://{API}/compressed")))
+        .await
+        .unwrap_err();
+    assert!(error.contains("compressed"), "{error}");
+}
+
+async fn egress() {
+    let upstream = Upstream::start().await;
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let (port, asked_too) = (upstream.port, Arc::clone(&asked));
+    let connector = Connector::egress(move || {
+        let asked = Arc::clone(&asked_too);
+        Box::pin(async move {
+            let (ours, mut theirs) = UnixStream::pair()?;
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(theirs.read_u8().await.unwrap());
+                }
+                let line = String::from_utf8(head)
+                    .unwrap()
+                    .lines()
+                    .next()
+                    .unwrap()
+                    .to_owned();
+                let refused = line.contains(OTHER);
+                asked.lock().unwrap().push(line);
+                if refused {
+                    theirs
+                        .write_all(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n")
+                        .await
+                        .unwrap();
+                    return;
+                }
+                theirs
+                    .write_all(b"HTTP/1.1 200 Connection Established\r\n\r\n")
+                    .await
+                    .unwrap();
+                let mut upstream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut theirs, &mut upstream).await;
+            });
+            Ok(ours)
+        })
+    })
+    .insecure_with_trust_roots([upstream.root.clone()]);
+    let result = run_tool(connector, |host| async move {
+        let response = host.fetch(get(format!("https://{API}/through"))).await?;
+        assert_eq!(response.status, 200);
+        Ok(json!(
+            host.fetch(get(format!("https://{OTHER}/"))).await.unwrap_err()
+        ))
+    })
+    .await;
+    assert!(
+        result["content"][0]["text"]
+            .as_str()
+            .unwrap()
+            .contains("does not allow other.example.net:443"),
+        "{result}"
+    );
+    assert_eq!(asked.lock().unwrap()[0], format!("CONNECT {API}:443 HTTP/1.1"));
+    assert_eq!(upstream.seen()[0].target, "/through");
+}
+
+async fn closed() {
+    let result = run_tool(Connector::closed(), |host| async move {
+        Ok(json!(
+            host.fetch(get(format!("https://{API}/"))).await.unwrap_err()
+        ))
+    })
+    .await;
+    assert!(
+        result["content"][0]["text"]
+            .as_str()
+            .unwrap()
+            .contains("no network"),
+        "{result}"
+    );
+}

@@ -1,0 +1,53 @@
+//! The tests of bmm-runner. Each file offers its `cases`; this `main` is not libtest's, because the process must be able to
+//! become a caged child before it has a thread.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test's way to fail; clippy does not see that this is one"
+)]
+
+use std::process::ExitCode;
+
+mod attacks;
+#[cfg(feature = "client")]
+mod client;
+mod config;
+mod drain;
+mod engine;
+mod eras;
+mod fetch;
+mod role;
+mod server;
+mod specs;
+mod support;
+
+fn main() -> ExitCode {
+    let launcher = bmm_runner::init();
+    let arguments = libtest_mimic::Arguments::from_args();
+    let cases = [
+        attacks::cases(),
+        config::cases(),
+        drain::cases(),
+        engine::cases(&launcher),
+        eras::cases(),
+        fetch::cases(),
+        #[cfg(feature = "client")]
+        client::cases(&launcher),
+        role::cases(&launcher),
+        server::cases(),
+    ];
+    libtest_mimic::run(&arguments, cases.concat_cases()).exit_code()
+}
+
+/// `Trial` is not `Clone`, so slices of vectors do not concatenate by themselves.
+trait ConcatCases {
+    fn concat_cases(self) -> Vec<libtest_mimic::Trial>;
+}
+
+impl<const N: usize> ConcatCases for [Vec<libtest_mimic::Trial>; N] {
+    fn concat_cases(self) -> Vec<libtest_mimic::Trial> {
+        self.into_iter().flatten().collect()
+    }
+}
