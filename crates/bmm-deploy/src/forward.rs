@@ -1,0 +1,171 @@
+//! What a request's path means, and which headers go on: decisions over plain data.
+
+use http::header::{
+    CONNECTION, EXPECT, FORWARDED, HeaderMap, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
+
+use crate::site::is_slug;
+
+/// Where the metadata document of a protected resource is, before and after the resource's own path (RFC 9728
+/// section 3.1).
+const RESOURCE_METADATA: &str = "/.well-known/oauth-protected-resource";
+
+/// A path that belongs to a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Destination<'a> {
+    pub(crate) slug: &'a str,
+    /// What the server sees; starts with `/`.
+    pub(crate) path: &'a str,
+}
+
+/// Reads a path as it came over the wire. Nothing is decoded, so no spelling of a slug but its own leads to a server; and
+/// what two readers could take for different paths (dot segments, empty segments, encoded or back slashes) is nobody's.
+pub(crate) fn destination(path: &str) -> Option<Destination<'_>> {
+    if let Some(resource) = path.strip_prefix(RESOURCE_METADATA) {
+        let slug = resource.strip_prefix('/')?.strip_suffix("/mcp")?;
+        return is_slug(slug).then_some(Destination {
+            slug,
+            path: RESOURCE_METADATA,
+        });
+    }
+    let rest = path.strip_prefix('/')?;
+    let (slug, path) = match rest.find('/') {
+        Some(end) => rest.split_at(end),
+        None => (rest, "/"),
+    };
+    (is_slug(slug) && is_plain(path)).then_some(Destination { slug, path })
+}
+
+/// Removes the headers that speak about one connection only (RFC 9110 section 7.6.1), those that `Connection` names
+/// included.
+pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+    for name in [
+        CONNECTION,
+        PROXY_AUTHENTICATE,
+        PROXY_AUTHORIZATION,
+        TE,
+        TRAILER,
+        TRANSFER_ENCODING,
+        UPGRADE,
+    ] {
+        headers.remove(name);
+    }
+    headers.remove("keep-alive");
+    headers.remove("proxy-connection");
+}
+
+/// Removes what a client could only lie with: who forwarded it, and for whom. `Expect` was answered here.
+pub(crate) fn remove_claims(headers: &mut HeaderMap) {
+    let claims: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| name.as_str().starts_with("x-forwarded-"))
+        .cloned()
+        .collect();
+    for name in claims {
+        headers.remove(name);
+    }
+    headers.remove(FORWARDED);
+    headers.remove("x-real-ip");
+    headers.remove(EXPECT);
+}
+
+/// Whether everybody reads this path alike.
+fn is_plain(path: &str) -> bool {
+    let Some(segments) = path.strip_prefix('/') else {
+        return false;
+    };
+    if segments.is_empty() {
+        return true;
+    }
+    let trailing = segments.strip_suffix('/').unwrap_or(segments);
+    trailing.split('/').all(|segment| {
+        let lower = segment.to_ascii_lowercase();
+        let dots = lower.replace("%2e", ".");
+        !segment.is_empty()
+            && dots != "."
+            && dots != ".."
+            && !["%2f", "%5c", "%00", "\\", ";"]
+                .iter()
+                .any(|bad| lower.contains(bad))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn to(path: &str) -> Option<(&str, &str)> {
+        destination(path).map(|found| (found.slug, found.path))
+    }
+
+    #[test]
+    fn a_prefix_is_stripped() {
+        assert_eq!(to("/demo/mcp"), Some(("demo", "/mcp")));
+        assert_eq!(to("/demo"), Some(("demo", "/")));
+        assert_eq!(to("/demo/"), Some(("demo", "/")));
+        assert_eq!(to("/demo/a/b/"), Some(("demo", "/a/b/")));
+        assert_eq!(
+            to("/demo/.well-known/oauth-protected-resource"),
+            Some(("demo", RESOURCE_METADATA))
+        );
+    }
+
+    #[test]
+    fn the_path_inserted_metadata_is_the_servers_own() {
+        assert_eq!(
+            to("/.well-known/oauth-protected-resource/demo/mcp"),
+            Some(("demo", RESOURCE_METADATA))
+        );
+        for nobodys in [
+            "/.well-known/oauth-protected-resource",
+            "/.well-known/oauth-protected-resource/demo",
+            "/.well-known/oauth-protected-resource/demo/mcp/",
+            "/.well-known/oauth-protected-resource/demo/other/mcp",
+            "/.well-known/oauth-protected-resource/Demo/mcp",
+            "/.well-known/oauth-protected-resourcedemo/mcp",
+            "/.well-known/oauth-protected-resource//mcp",
+        ] {
+            assert_eq!(to(nobodys), None, "{nobodys}");
+        }
+    }
+
+    #[test]
+    fn headers_of_one_connection_and_claims_stay_behind() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "close, X-Private, te"),
+            ("x-private", "1"),
+            ("keep-alive", "timeout=5"),
+            ("te", "trailers"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "websocket"),
+            ("proxy-authorization", "Basic x"),
+            ("x-forwarded-for", "1.2.3.4"),
+            ("x-forwarded-host", "evil.example"),
+            ("x-forwarded-anything", "x"),
+            ("forwarded", "for=1.2.3.4"),
+            ("x-real-ip", "1.2.3.4"),
+            ("host", "mcp.example.com"),
+            ("authorization", "Bearer t"),
+            ("mcp-session-id", "s"),
+        ] {
+            headers.insert(HeaderName::from_static(name), value.parse().expect("valid"));
+        }
+        remove_hop_by_hop(&mut headers);
+        remove_claims(&mut headers);
+        let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["authorization", "host", "mcp-session-id"]);
+    }
+}

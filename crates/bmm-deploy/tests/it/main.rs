@@ -1,0 +1,84 @@
+//! One binary that is also its own runner: the first line of `main` decides which.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+use std::future::Future;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use bmm_cage::{Launcher, Role};
+use libtest_mimic::{Arguments, Trial};
+
+mod attacks;
+mod deploys;
+mod egress;
+mod fake_runner;
+mod plans;
+mod routing;
+
+static LAUNCHER: OnceLock<Launcher> = OnceLock::new();
+
+fn main() {
+    let launcher = bmm_cage::init(&[Role {
+        name: fake_runner::ROLE,
+        run: fake_runner::run,
+    }]);
+    LAUNCHER.set(launcher).expect("set once");
+    let trials = [
+        attacks::trials(),
+        deploys::trials(),
+        egress::trials(),
+        plans::trials(),
+        routing::trials(),
+    ];
+    libtest_mimic::run(&Arguments::from_args(), trials.into_iter().flatten().collect()).exit();
+}
+
+fn launcher() -> Launcher {
+    LAUNCHER.get().expect("set in main").clone()
+}
+
+/// A test with a runtime of its own, which must end within a minute.
+fn trial<F, T>(name: &str, test: F) -> Trial
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Future<Output = ()>,
+{
+    Trial::test(name, move || {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime
+            .block_on(async { tokio::time::timeout(Duration::from_secs(60), test()).await })
+            .map_err(|_| "took longer than a minute".into())
+    })
+}
+
+/// Names each test after its function.
+macro_rules! trials {
+    ($($test:ident),* $(,)?) => {
+        pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
+            vec![$(crate::trial(concat!(module_path!(), "::", stringify!($test)), $test)),*]
+        }
+    };
+}
+pub(crate) use trials;
+
+/// Asks again until it holds, for at most `within`.
+async fn eventually(within: Duration, what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + within;
+    while !holds().await {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "not within {within:?}: {what}"
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
