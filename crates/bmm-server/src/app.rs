@@ -1,0 +1,115 @@
+//! The wiring: the whole system on one page.
+//!
+//! ```text
+//! request -> id, log -> Host check -> /, /login, /api …   pages and API (`web`), by session
+//!                                  -> /oauth, /.well-known authorization server (`bmm-oauth`)
+//!                                  -> everything else      router (`bmm-deploy`) -> socket of a server's runner
+//! ```
+//!
+//! A runner gets its configuration from [`Deploys`], its way out from the egress proxy, and the keys to check tokens with
+//! from the same proxy, which asks the authorization server here.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::{Router, middleware};
+use bmm_cage::Launcher;
+use bmm_deploy::{Deployer, EgressProxy, ProcessRuntime, RouterService, Routes, Site};
+use bmm_net::Dialer;
+use bmm_oauth::{AsConfig, AuthorizationServer, SignIn, SigningKeys, SqlStore};
+use bmm_oauth::{Clock, Issuer, SystemClock};
+use bmm_runner::RUNNER_ROLE;
+
+use crate::browser_guard::{self, HostGuard};
+use crate::data_dir::DataDir;
+use crate::db::Db;
+use crate::deploy::{Deploys, Expected, HealthProbe};
+use crate::keys::open_vault;
+use crate::public_url::PublicUrl;
+use crate::resources::StoredServers;
+use crate::session::Sessions;
+use crate::{telemetry, web};
+
+/// Everything that `bmm up` runs.
+pub(crate) struct App {
+    pub(crate) db: Db,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) deploys: Arc<Deploys>,
+    pub(crate) router: Router,
+}
+
+impl App {
+    /// Builds all parts over a data directory. Nothing is deployed yet.
+    pub(crate) async fn build(
+        dir: &DataDir,
+        public_url: &PublicUrl,
+        listening: SocketAddr,
+        launcher: Launcher,
+    ) -> anyhow::Result<Self> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let site = Arc::new(Site::new(public_url.as_str())?);
+        let issuer = Issuer::insecure_http(public_url.as_str())?; // decided in `PublicUrl`
+
+        // State: one database, one key file.
+        let db = Db::open(&dir.database()).await?;
+        let vault = open_vault(dir, &db).await?;
+        let store = SqlStore::open(&dir.database()).await?;
+        store.migrate().await?;
+        let signing_keys = SigningKeys::load_or_create(&vault, &store).await?;
+
+        // Who people are, what there is, and who may have tokens for it.
+        let sessions = Arc::new(Sessions::new(db.clone(), Arc::clone(&clock), public_url.clone()));
+        let authorization_server = AuthorizationServer::new(
+            AsConfig::new(issuer.clone()),
+            store,
+            signing_keys,
+            SignIn::session(Arc::clone(&sessions) as _),
+            Arc::new(StoredServers::new(db.clone(), Arc::clone(&site))),
+        );
+
+        // Servers: caged processes, reached over sockets, with the egress proxy as their only way out.
+        let routes = Routes::new();
+        let jwks = authorization_server.clone();
+        let egress = EgressProxy::new(Dialer::new(), move || {
+            let jwks = jwks.jwks().to_string();
+            Box::pin(async move { jwks.into() })
+        });
+        let expected = Arc::new(Expected::default());
+        let probe = HealthProbe {
+            authorization_server: authorization_server.clone(),
+            site: Arc::clone(&site),
+            expected: Arc::clone(&expected),
+        };
+        let runtime = ProcessRuntime::new(launcher, RUNNER_ROLE.name, dir.run())?;
+        let deployer = Deployer::new(runtime, routes.clone(), egress, Arc::new(probe));
+        let deploys = Arc::new(Deploys::new(
+            db.clone(),
+            Arc::clone(&clock),
+            site,
+            issuer,
+            expected,
+            deployer,
+        ));
+
+        // One port for all of it.
+        let guard = Arc::new(HostGuard::new(public_url.clone(), listening));
+        let pages = web::WebState {
+            sessions,
+            deploys: Arc::clone(&deploys),
+        };
+        let router = web::router(pages, Arc::clone(&guard))
+            .merge(authorization_server.router())
+            .fallback_service(RouterService::new(routes))
+            .layer(middleware::from_fn_with_state(
+                guard,
+                browser_guard::refuse_foreign_host,
+            ))
+            .layer(middleware::from_fn(telemetry::trace_request));
+        Ok(Self {
+            db,
+            clock,
+            deploys,
+            router,
+        })
+    }
+}

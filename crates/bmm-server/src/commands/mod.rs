@@ -1,0 +1,27 @@
+//! One module per command.
+
+mod call;
+pub(crate) mod failure;
+mod login_link;
+mod run;
+mod scan;
+mod spec_file;
+mod up;
+
+use std::process::ExitCode;
+
+use bmm_cage::Launcher;
+
+use crate::cli::{Cli, Command};
+
+/// Runs a command to its exit code.
+pub(crate) async fn run(cli: Cli, launcher: Launcher) -> ExitCode {
+    let done = match cli.command {
+        Command::Up(args) => up::up(args, launcher).await,
+        Command::LoginLink(args) => login_link::login_link(args).await,
+        Command::Call(args) => call::call(args).await,
+        Command::Scan(args) => Ok(scan::scan(&args)),
+        Command::Run(args) => run::run(args, launcher).await,
+    };
+    done.unwrap_or_else(|error| failure::tell(&error))
+}

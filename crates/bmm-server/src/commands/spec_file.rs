@@ -1,0 +1,19 @@
+//! Spec files from the command line.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+
+/// More than any spec may have, so that the spec parser is the one to refuse it; bounded, so that a device or pipe ends.
+const MAX_READ_BYTES: u64 = 32 * 1024 * 1024;
+
+/// The bytes of a spec file.
+pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_READ_BYTES).read_to_end(&mut bytes))
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(bytes)
+}
