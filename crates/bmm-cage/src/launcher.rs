@@ -86,7 +86,15 @@ impl Launcher {
         };
         let mut child = spawn(command).map_err(CageError::Spawn)?;
         let messages = child.stderr.take();
-        let mut caged = Caged::new(&child, lifeline).map_err(CageError::Spawn)?;
+        let mut caged = match Caged::new(&child, lifeline) {
+            Ok(caged) => caged,
+            Err(error) => {
+                // Out of descriptors: nobody else would end it or bury it.
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(CageError::Spawn(error));
+            }
+        };
         if let Some(messages) = messages {
             stderr::forward(OwnedFd::from(messages), role, child.id()).map_err(CageError::Spawn)?;
         }

@@ -135,16 +135,27 @@ impl Deployer {
     /// Takes a server down: no more requests are led to it from now on, and what is in flight is finished. Returns when nothing is
     /// left of it; `false` if there was nothing.
     pub async fn remove(&self, slug: &str) -> bool {
-        {
+        let instances: Vec<u64> = {
             let mut state = self.inner.lock();
             let Some(server) = state.servers.get_mut(slug) else {
                 return false;
             };
             server.overtake();
             server.wish = None;
+            let instances = server.instances.keys().copied().collect();
             self.inner.step(slug, &mut state);
-        }
-        self.inner.gone(|state| !state.servers.contains_key(slug)).await;
+            instances
+        };
+        // Not until the slug is gone: it may be deployed again meanwhile.
+        self.inner
+            .gone(|state| {
+                state.servers.get(slug).is_none_or(|server| {
+                    !instances
+                        .iter()
+                        .any(|number| server.instances.contains_key(number))
+                })
+            })
+            .await;
         true
     }
 
@@ -282,6 +293,7 @@ impl Inner {
             Action::Remove { instance } => {
                 if let Some(one) = server.instances.remove(instance) {
                     one.seat.leave();
+                    self.removed.notify_waiters();
                 }
             }
         }

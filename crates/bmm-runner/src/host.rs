@@ -296,12 +296,17 @@ impl CallHost {
             .iter()
             .map(|(name, value)| {
                 let value = String::from_utf8_lossy(value.as_bytes());
-                (name.as_str().to_owned(), self.handles.scrub_text(&value))
+                let value = if *name == http::header::LOCATION {
+                    self.handles.scrub_url(&value)
+                } else {
+                    self.handles.scrub_text(&value)
+                };
+                (name.as_str().to_owned(), value)
             })
             .collect();
         Ok(FetchResponse {
             status: parts.status.as_u16(),
-            url: self.handles.scrub_text(url.as_str()),
+            url: self.handles.scrub_url(url.as_str()),
             headers,
             body: Bytes::from(self.handles.scrub(&body.to_bytes())),
         })

@@ -34,7 +34,7 @@ use crate::result;
 const LIST_TTL_MS: u64 = 60_000;
 /// Messages of a tool waiting for a slow client; more are dropped.
 const EVENT_BUFFER: usize = 64;
-/// A client that does not read must not hold a call.
+/// For one message, and for all that are left at the end of a call: a client that does not read must not hold its answer.
 const NOTIFY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What all sessions of a server share.
@@ -72,11 +72,18 @@ impl McpServer {
     ) -> Result<Result<Value, ToolFailure>, ErrorData> {
         let (events, mut said) = mpsc::channel(EVENT_BUFFER);
         let host = Arc::new(self.shared.broker.for_call(events));
-        let call = self
+        let mut call = self
             .shared
             .engine
             .call(ToolCall { tool: unit, input }, Arc::clone(&host) as _);
-        tokio::pin!(call);
+        // Beside the call and not in turn with it: its limits are kept by polling it.
+        let telling = async {
+            while let Some(event) = said.recv().await {
+                self.tell(event, context).await;
+            }
+        };
+        tokio::pin!(telling);
+        let mut all_told = false;
         let outcome = loop {
             tokio::select! {
                 biased;
@@ -84,20 +91,23 @@ impl McpServer {
                 () = context.ct.cancelled() => {
                     return Err(ErrorData::internal_error("the call was cancelled", None));
                 }
-                Some(event) = said.recv() => self.tell(event, context).await,
+                () = &mut telling, if !all_told => all_told = true,
                 outcome = &mut call => break outcome,
             }
         };
-        while let Ok(event) = said.try_recv() {
-            self.tell(event, context).await;
-        }
-        Ok(match outcome {
+        let outcome = match outcome {
             Ok(output) => Ok(output.value),
             Err(ToolFailure::Thrown { message }) => Err(ToolFailure::Thrown {
                 message: host.scrub(&message),
             }),
             Err(failure) => Err(failure),
-        })
+        };
+        // With these two the channel ends, and the telling with what is still in it.
+        drop((call, host));
+        if !all_told {
+            let _ = tokio::time::timeout(NOTIFY_TIMEOUT, telling).await;
+        }
+        Ok(outcome)
     }
 
     async fn tell(&self, event: CallEvent, context: &RequestContext<RoleServer>) {

@@ -1,6 +1,7 @@
 //! The health probe of a deploy: asks a new runner what a client would ask, and compares what it lists with what was
 //! deployed.
 
+use std::os::fd::AsRawFd as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -45,7 +46,7 @@ pub async fn probe(target: &ProbeTarget<'_>, timeout: Duration) -> Result<(), Pr
 }
 
 async fn ask(target: &ProbeTarget<'_>) -> Result<(), ProbeError> {
-    let stream = UnixStream::connect(target.socket)
+    let stream = connect(target.socket)
         .await
         .map_err(|_| ProbeError::Unreachable)?;
     let (mut sender, connection) =
@@ -72,6 +73,18 @@ async fn ask(target: &ProbeTarget<'_>) -> Result<(), ProbeError> {
     tokio::select! {
         answer = &mut questions => answer,
         _ = &mut connection => questions.await,
+    }
+}
+
+/// A socket's address holds 108 bytes; a longer path is reached through a descriptor of its directory, as bmm-deploy does.
+async fn connect(socket: &Path) -> std::io::Result<UnixStream> {
+    match (socket.parent(), socket.file_name()) {
+        (Some(directory), Some(name)) if socket.as_os_str().len() > 100 => {
+            let directory = std::fs::File::open(directory)?;
+            let short = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string());
+            UnixStream::connect(short.join(name)).await
+        }
+        _ => UnixStream::connect(socket).await,
     }
 }
 

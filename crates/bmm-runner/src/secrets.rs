@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use bmm_net::HostPattern;
@@ -132,6 +132,8 @@ impl Rules {
 pub(crate) struct Handles {
     rules: Arc<Rules>,
     issued: Mutex<HashMap<String, Issued>>,
+    /// Finds what `basic_auth` made, and how many handles there were when it was built.
+    derived: Mutex<(usize, Arc<Scrubber>)>,
 }
 
 struct Issued {
@@ -141,15 +143,24 @@ struct Issued {
 }
 
 const PREFIX: &str = "bmm_secret_";
+const BASIC: &str = "Basic ";
 const RANDOM_CHARS: usize = 32;
 /// `ctx.basicAuth` in a loop must not grow the map without bound.
 const MAX_HANDLES: usize = 64;
+/// Longest text with its handles replaced: a handle of handles of handles must not grow without bound. More than a header
+/// may have in practice.
+const MAX_EXPANDED_BYTES: usize = 8 * 1024;
+/// What `ctx.basicAuth` may make in one call, together: all of it is searched for in whatever comes back.
+const MAX_DERIVED_BYTES: usize = 32 * 1024;
+/// How much a text may grow by values put into it.
+const MAX_GROWTH_BYTES: usize = 256 * 1024;
 
 impl Handles {
     pub(crate) fn new(rules: Arc<Rules>) -> Self {
         Self {
             rules,
             issued: Mutex::new(HashMap::new()),
+            derived: Mutex::new((0, Arc::new(Scrubber::new(std::iter::empty())))),
         }
     }
 
@@ -183,8 +194,17 @@ impl Handles {
         let (secret, more) = self.expand(secret)?;
         made_of.extend(more);
         let pair = Zeroizing::new(format!("{}:{}", *user, *secret));
-        let value = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
-        insert(&mut self.lock(), Issued { value, made_of })
+        let value = Zeroizing::new(format!("{BASIC}{}", STANDARD.encode(pair.as_bytes())));
+        let mut issued = self.lock();
+        let before: usize = issued
+            .values()
+            .filter(|one| one.value.starts_with(BASIC))
+            .map(|one| one.value.len())
+            .sum();
+        if before + value.len() > MAX_DERIVED_BYTES {
+            return Err("this call has made too much with basicAuth".to_owned());
+        }
+        insert(&mut issued, Issued { value, made_of })
     }
 
     /// Lower-case hexadecimal MAC of `data`. It is no handle: it tells nothing about a key of decent length, and APIs
@@ -228,6 +248,9 @@ impl Handles {
             let issued = issued.get(handle).ok_or_else(unknown_handle)?;
             self.check(issued, target)?;
             out.extend_from_slice(&escaped(&issued.value, escape));
+            if out.len() > text.len() + MAX_GROWTH_BYTES {
+                return Err("the secrets in one part of a request are too long together".to_owned());
+            }
             rest = after;
         }
         out.extend_from_slice(rest);
@@ -236,23 +259,24 @@ impl Handles {
 
     /// `text` without any value of a secret.
     pub(crate) fn scrub(&self, text: &[u8]) -> Vec<u8> {
-        let derived: Vec<(String, Zeroizing<String>)> = self
-            .lock()
-            .values()
-            .filter_map(|issued| {
-                let rule = self.rules.rules.get(*issued.made_of.first()?)?;
-                (*issued.value != *rule.value).then(|| (rule.name.clone(), issued.value.clone()))
-            })
-            .collect();
         let text = self.rules.scrubber.scrub(text);
-        if derived.is_empty() {
-            return text;
+        self.derived().scrub(&text)
+    }
+
+    /// For what was made of secrets in this call. Built once for each handle, since everything that comes back is searched.
+    fn derived(&self) -> Arc<Scrubber> {
+        let issued = self.lock();
+        let mut derived = self.derived.lock().unwrap_or_else(PoisonError::into_inner);
+        if derived.0 != issued.len() {
+            let pairs = issued.values().filter_map(|issued| {
+                let rule = self.rules.rules.get(*issued.made_of.first()?)?;
+                // What follows "Basic " is what an echo shows.
+                let shown = issued.value.strip_prefix(BASIC).unwrap_or(&issued.value);
+                (*issued.value != *rule.value).then_some((rule.name.as_str(), shown))
+            });
+            *derived = (issued.len(), Arc::new(Scrubber::new(pairs)));
         }
-        let pairs = derived.iter().map(|(name, value)| {
-            // What follows "Basic " is what an echo shows.
-            (name.as_str(), value.strip_prefix("Basic ").unwrap_or(value))
-        });
-        Scrubber::new(pairs).scrub(&text)
+        Arc::clone(&derived.1)
     }
 
     /// [`Self::scrub`] for text.
@@ -260,12 +284,27 @@ impl Handles {
         String::from_utf8_lossy(&self.scrub(text.as_bytes())).into_owned()
     }
 
-    /// The first secret whose value occurs in `text` and that may not be sent to `host`.
-    pub(crate) fn leaking_to(&self, text: &str, host: &str, port: u16) -> Option<&str> {
+    /// [`Self::scrub_text`] for an address, in which a value may be escaped in part: a URL parser leaves some characters as
+    /// they are. If so, it comes back without any escape.
+    pub(crate) fn scrub_url(&self, url: &str) -> String {
+        let scrubbed = self.scrub_text(url);
+        let reading = readings(&scrubbed)
+            .into_iter()
+            .find(|reading| self.rules.scrubber.finds(reading));
+        match reading {
+            Some(reading) => String::from_utf8_lossy(&self.scrub(&reading)).into_owned(),
+            None => scrubbed,
+        }
+    }
+
+    /// The first secret whose value occurs in `url`, escaped or not, and that may not be sent to `host`.
+    pub(crate) fn leaking_to(&self, url: &str, host: &str, port: u16) -> Option<&str> {
+        let readings = readings(url);
         self.rules.rules.iter().find_map(|rule| {
             let allowed = rule.domains.iter().any(|domain| domain.matches(host, port));
             let scrubber = Scrubber::new([(rule.name.as_str(), rule.value.as_str())].into_iter());
-            (!allowed && scrubber.finds(text.as_bytes())).then_some(rule.name.as_str())
+            let found = scrubber.finds(url.as_bytes()) || readings.iter().any(|text| scrubber.finds(text));
+            (!allowed && found).then_some(rule.name.as_str())
         })
     }
 
@@ -323,10 +362,16 @@ impl Handles {
                 self.rule(*index)?;
             }
             out.push_str(&issued.value);
+            if out.len() > MAX_EXPANDED_BYTES {
+                return Err(too_long());
+            }
             made_of.extend_from_slice(&issued.made_of);
             rest = after;
         }
         out.push_str(rest);
+        if out.len() > MAX_EXPANDED_BYTES {
+            return Err(too_long());
+        }
         Ok((out, made_of))
     }
 
@@ -348,6 +393,10 @@ fn insert(issued: &mut HashMap<String, Issued>, new: Issued) -> Result<String, S
 
 fn unknown_handle() -> String {
     "a secret handle is only valid in the call that it was given to".to_owned()
+}
+
+fn too_long() -> String {
+    format!("a user, password or key may have at most {MAX_EXPANDED_BYTES} bytes")
 }
 
 fn place_name(place: SecretPlace) -> &'static str {
@@ -387,7 +436,9 @@ impl Scrubber {
         let search = if needles.is_empty() {
             None
         } else {
+            // Never the DFA, the default for few needles: a value that repeats itself takes it minutes to build.
             let built = AhoCorasick::builder()
+                .kind(Some(AhoCorasickKind::ContiguousNFA))
                 .match_kind(MatchKind::LeftmostLongest)
                 .build(&needles);
             Some(built.expect("the needles are few and short, far below the automaton's limits"))
@@ -420,6 +471,7 @@ fn spellings(value: &str) -> Vec<Vec<u8>> {
         percent_upper.replace('%', "%25"),
         lower_escapes(&percent_upper),
         percent_upper,
+        lower_escapes(&percent(bytes, true)),
         percent(bytes, true),
         json_inner(value),
     ];
@@ -479,6 +531,26 @@ fn lower_escapes(percent: &str) -> String {
         .collect()
 }
 
+/// What an address says without its escapes: `+` as it is, and as a form's space.
+fn readings(url: &str) -> [Vec<u8>; 2] {
+    [unescaped(url), unescaped(&url.replace('+', " "))]
+}
+
+fn unescaped(text: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let digit = |at: usize| after.get(at).and_then(|byte| char::from(*byte).to_digit(16));
+        let byte = match (first, digit(0), digit(1)) {
+            (b'%', Some(high), Some(low)) => u8::try_from(high * 16 + low).ok(),
+            _ => None,
+        };
+        out.push(byte.unwrap_or(*first));
+        rest = byte.and_then(|_| after.get(2..)).unwrap_or(after);
+    }
+    out
+}
+
 fn json_inner(value: &str) -> String {
     let quoted = serde_json::Value::from(value).to_string();
     quoted
@@ -512,6 +584,7 @@ mod tests {
             "s3cr%2Ft%20%22va%2Blue".to_owned(),
             "s3cr%2ft%20%22va%2blue".to_owned(),
             "s3cr%2Ft+%22va%2Blue".to_owned(),
+            "s3cr%2ft+%22va%2blue".to_owned(),
             r#"s3cr/t \"va+lue"#.to_owned(),
             hex(value.as_bytes()),
             STANDARD.encode(value),
@@ -561,7 +634,104 @@ mod tests {
             let problem = used.unwrap_err();
             assert!(problem.contains("API_KEY is not set"), "{problem}");
         }
-        assert_eq!(handles.leaking_to("https://other.example/", "other.example", 443), None);
+        assert_eq!(
+            handles.leaking_to("https://other.example/", "other.example", 443),
+            None
+        );
+    }
+
+    /// One header secret, KEY, that may go to api.example.com.
+    fn handles(value: &str) -> Handles {
+        let rule = Rule {
+            name: "KEY".to_owned(),
+            domains: vec!["api.example.com".parse().unwrap()],
+            place: SecretPlace::Header,
+            value: Zeroizing::new(value.to_owned()),
+        };
+        let scrubber = Scrubber::new([("KEY", value)].into_iter());
+        Handles::new(Arc::new(Rules {
+            rules: vec![rule],
+            scrubber,
+        }))
+    }
+
+    #[test]
+    fn handles_of_handles_do_not_grow_without_bound() {
+        let handles = handles("a-long-enough-value");
+        let mut handle = handles.handle("KEY").unwrap();
+        let mut longest = 0;
+        let mut refused = 0;
+        for _ in 0..MAX_HANDLES {
+            match handles.basic_auth("u", &handle.repeat(20)) {
+                Ok(next) => handle = next,
+                Err(_) => refused += 1,
+            }
+            longest = handles
+                .lock()
+                .values()
+                .map(|issued| issued.value.len())
+                .fold(longest, usize::max);
+            assert!(longest <= 2 * MAX_EXPANDED_BYTES, "{longest}");
+        }
+        assert!(refused > 0);
+        for user in 0..MAX_HANDLES {
+            let _ = handles.basic_auth(&user.to_string(), &handle);
+        }
+        let derived: usize = handles.lock().values().map(|issued| issued.value.len()).sum();
+        assert!(derived <= MAX_DERIVED_BYTES + 100, "{derived}");
+    }
+
+    #[test]
+    fn a_value_that_repeats_itself_is_scrubbed_in_no_time() {
+        let begun = std::time::Instant::now();
+        let handles = handles("a-long-enough-value");
+        let key = handles.handle("KEY").unwrap();
+        let made = handles.basic_auth(&"a".repeat(6_000), &key).unwrap();
+        let value = handles.lock().get(&made).unwrap().value.clone();
+        assert!(handles.scrub_text(&value).contains("[secret KEY]"));
+        assert!(begun.elapsed() < std::time::Duration::from_secs(10));
+    }
+
+    #[test]
+    fn a_text_full_of_handles_is_refused_before_it_is_huge() {
+        let handles = handles(&"x".repeat(8_000));
+        let handle = handles.handle("KEY").unwrap();
+        let target = Target {
+            place: SecretPlace::Header,
+            host: "api.example.com",
+            port: 443,
+        };
+        assert!(
+            handles
+                .substitute(handle.as_bytes(), &target, Escape::None)
+                .is_ok()
+        );
+        let text = handle.repeat(1_000);
+        assert!(
+            handles
+                .substitute(text.as_bytes(), &target, Escape::None)
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn an_address_that_escapes_only_some_characters_does_not_carry_a_secret() {
+        let handles = handles("s3cr/t \"va<lue");
+        // What a URL parser makes of the value as it is, and of its form encoding.
+        for url in [
+            "https://other.example/?k=s3cr/t%20%22va%3clue#x",
+            "https://other.example/?k=s3cr/t+%22va%3Clue",
+        ] {
+            assert_eq!(
+                handles.leaking_to(url, "other.example", 443),
+                Some("KEY"),
+                "{url}"
+            );
+            let scrubbed = handles.scrub_url(url);
+            assert!(scrubbed.contains("[secret KEY]"), "{scrubbed}");
+        }
+        let harmless = "https://api.example.com/?q=100%25&x=%zz";
+        assert_eq!(handles.scrub_url(harmless), harmless);
     }
 
     #[test]

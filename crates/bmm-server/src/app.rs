@@ -27,6 +27,7 @@ use crate::deploy::{Deploys, Expected, HealthProbe};
 use crate::keys::open_vault;
 use crate::public_url::PublicUrl;
 use crate::resources::StoredServers;
+use crate::secrets::SecretStore;
 use crate::session::Sessions;
 use crate::{telemetry, web};
 
@@ -52,7 +53,7 @@ impl App {
 
         // State: one database, one key file.
         let db = Db::open(&dir.database()).await?;
-        let vault = open_vault(dir, &db).await?;
+        let vault = open_vault(&dir.kek(), &db).await?;
         let store = SqlStore::open(&dir.database()).await?;
         store.migrate().await?;
         let signing_keys = SigningKeys::load_or_create(&vault, &store).await?;
@@ -85,6 +86,7 @@ impl App {
         let deploys = Arc::new(Deploys::new(
             db.clone(),
             Arc::clone(&clock),
+            SecretStore::new(db.clone(), vault),
             site,
             issuer,
             expected,

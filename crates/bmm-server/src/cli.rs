@@ -22,6 +22,8 @@ pub(crate) enum Command {
     Up(UpArgs),
     /// Print a new single-use sign-in link for the `bmm up` that is running
     LoginLink(LoginLinkArgs),
+    /// Set a secret that a server needs; its value is read from standard input
+    Secret(SecretArgs),
     /// Call a tool of an MCP server, signing in if need be
     Call(CallArgs),
     /// Scan a spec: exit code 0 pass, 1 warnings, 2 blocked, 64 unusable
@@ -73,6 +75,16 @@ pub(crate) struct LoginLinkArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct SecretArgs {
+    /// The server
+    pub(crate) slug: String,
+    /// The secret's name, one of the spec's `requiredSecrets`
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) data_dir: DataDirArg,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct CallArgs {
     /// The server's MCP URL
     pub(crate) url: String,
@@ -113,6 +125,9 @@ pub(crate) struct RunArgs {
     /// Serve Streamable HTTP on this loopback address instead of stdio
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) http: Option<SocketAddr>,
+    /// Values of the spec's secrets: a JSON object from name to value, in a file of your own (0600)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) secrets: Option<PathBuf>,
 }
 
 /// The parsed arguments, or the exit code after help or a complaint was printed.

@@ -24,6 +24,12 @@ pub(crate) struct DataDir {
     _lock: File,
 }
 
+/// A data directory for a short piece of work: beside the `bmm up` that serves it, or in its place.
+pub(crate) struct Visit {
+    root: PathBuf,
+    held: Option<DataDir>,
+}
+
 /// Why a data directory cannot be used. Each is one clear line.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DataDirError {
@@ -95,6 +101,23 @@ impl DataDir {
         Ok(Self { root, _lock: lock })
     }
 
+    /// Opens a directory that was served before, whether it is served now or not.
+    pub(crate) fn visit(path: &Path) -> Result<Visit, DataDirError> {
+        if !path.join("bmm.db").exists() {
+            return Err(DataDirError::NotServed {
+                path: path.to_owned(),
+            });
+        }
+        match Self::open(path) {
+            Ok(held) => Ok(Visit {
+                root: held.root.clone(),
+                held: Some(held),
+            }),
+            Err(DataDirError::InUse { path: root, .. }) => Ok(Visit { root, held: None }),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The database of a directory that some other process serves now.
     pub(crate) fn served_database(path: &Path) -> Result<PathBuf, DataDirError> {
         let not_served = || DataDirError::NotServed {
@@ -118,6 +141,21 @@ impl DataDir {
 
     pub(crate) fn run(&self) -> PathBuf {
         self.root.join("run")
+    }
+}
+
+impl Visit {
+    /// Whether another process serves the directory.
+    pub(crate) fn is_served(&self) -> bool {
+        self.held.is_none()
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.root.join("bmm.db")
+    }
+
+    pub(crate) fn kek(&self) -> PathBuf {
+        self.root.join("kek")
     }
 }
 
@@ -221,6 +259,19 @@ mod tests {
         drop(DataDir::open(&path).expect("opens"));
         let mode = |path: &Path| fs::metadata(path).expect("metadata").permissions().mode() & 0o777;
         assert_eq!((mode(&path), mode(&path.join("lock"))), (0o700, 0o600));
+    }
+
+    #[test]
+    fn a_visitor_makes_no_directory_and_holds_one_that_nobody_serves() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("data");
+        assert!(DataDir::visit(&path).is_err() && !path.exists());
+        let held = DataDir::open(&path).expect("opens");
+        fs::write(held.database(), "").expect("writes");
+        assert!(DataDir::visit(&path).expect("visits").is_served());
+        drop(held);
+        let visit = DataDir::visit(&path).expect("visits");
+        assert!(!visit.is_served() && DataDir::open(&path).is_err());
     }
 
     #[test]

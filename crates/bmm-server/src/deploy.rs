@@ -1,7 +1,7 @@
 //! From an admitted spec to a server that serves, and what there is to show of it.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -12,14 +12,19 @@ use bmm_runner::RunnerConfig;
 use bmm_runner::probe::{ProbeTarget, probe};
 use bmm_spec::CompiledSpec;
 use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::client_lines::client_lines;
-use crate::db::{Db, NewServer, ServerRow, UserRow};
-use crate::pages::ServerCard;
+use crate::db::{Db, DbError, LOCAL_ORGANISATION, NewServer, ServerRow, UserRow};
+use crate::pages::{SecretField, ServerCard};
 use crate::resources::BASE_SCOPE;
+use crate::secrets::{SecretError, SecretStore, SecretValue};
 
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 const PROBE_TOKEN_TTL: Duration = Duration::from_secs(60);
+
+/// How soon a secret that `bmm secret` stored is noticed.
+const FOLLOW_EVERY: Duration = Duration::from_secs(1);
 
 /// A spec that may be deployed, with the file it came from.
 #[derive(Debug)]
@@ -32,16 +37,31 @@ pub(crate) struct Admitted {
 pub(crate) struct Deploys {
     db: Db,
     clock: Arc<dyn Clock>,
+    secrets: SecretStore,
     site: Arc<Site>,
     issuer: Issuer,
     expected: Arc<Expected>,
     deployer: Deployer,
+    turns: Mutex<HashMap<String, Arc<Turn>>>,
+}
+
+/// A server's rolls come one after the other. Holds the revision of its secrets that was rolled last, with or without success.
+type Turn = tokio::sync::Mutex<i64>;
+
+/// Why a secret is not in use.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SetSecretError {
+    #[error(transparent)]
+    Refused(#[from] SecretError),
+    #[error("it is stored, but the server did not start with it, and goes on with what it had: {0:#}")]
+    NotInUse(anyhow::Error),
 }
 
 impl Deploys {
     pub(crate) fn new(
         db: Db,
         clock: Arc<dyn Clock>,
+        secrets: SecretStore,
         site: Arc<Site>,
         issuer: Issuer,
         expected: Arc<Expected>,
@@ -50,10 +70,12 @@ impl Deploys {
         Self {
             db,
             clock,
+            secrets,
             site,
             issuer,
             expected,
             deployer,
+            turns: Mutex::default(),
         }
     }
 
@@ -72,7 +94,10 @@ impl Deploys {
             }
             let deploys = Arc::clone(self);
             // The deployer bounds how many start at once.
-            starts.spawn(async move { deploys.start_stored(&row).await.err() });
+            starts.spawn(async move {
+                let turn = deploys.turn(&row.slug);
+                deploys.start_stored(&row, &mut *turn.lock().await).await.err()
+            });
         }
         let mut failed = Vec::new();
         while let Some(start) = starts.join_next().await {
@@ -84,9 +109,11 @@ impl Deploys {
     /// Rolls to a new revision and keeps it once it serves. If it does not, the one before goes on and stays stored.
     pub(crate) async fn replace(&self, admitted: Admitted) -> anyhow::Result<()> {
         let Admitted { spec, source } = admitted;
+        let turn = self.turn(spec.slug.as_str());
+        let mut turn = turn.lock().await;
         let stored = self.db.server(spec.slug.as_str()).await?;
         if let Some(row) = stored.as_ref().filter(|row| row.spec_digest == spec.spec_digest) {
-            return self.start_stored(row).await;
+            return self.start_stored(row, &mut turn).await;
         }
         let revision = stored.map_or(1, |row| row.revision + 1);
         let new = NewServer {
@@ -95,9 +122,39 @@ impl Deploys {
             source,
             compiled: serde_json::to_string(&spec)?,
         };
-        self.roll(spec, revision).await?;
+        self.roll(spec, LOCAL_ORGANISATION, revision, &mut turn).await?;
         self.db.put_server(&new, revision, self.clock.now()).await?;
         Ok(())
+    }
+
+    /// Keeps a secret of a user's server and rolls the server, so that the secret is in use when this returns.
+    pub(crate) async fn set_secret(
+        &self,
+        user: &UserRow,
+        slug: &str,
+        name: &str,
+        value: &SecretValue,
+    ) -> Result<(), SetSecretError> {
+        self.secrets
+            .set(&user.organisation, slug, name, value, self.clock.now())
+            .await?;
+        let turn = self.turn(slug);
+        let mut turn = turn.lock().await;
+        self.start_slug(slug, &mut turn)
+            .await
+            .map_err(SetSecretError::NotInUse)
+    }
+
+    /// Takes up what `bmm secret` stores while we run. Never returns.
+    pub(crate) async fn follow_secrets(self: &Arc<Self>) {
+        let mut ticks = interval(FOLLOW_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            if let Err(error) = self.take_up_secrets().await {
+                tracing::warn!(%error, "cannot look for new secrets");
+            }
+        }
     }
 
     /// What a user sees of the servers of their organisation.
@@ -109,11 +166,20 @@ impl Deploys {
             .filter(|instance| instance.routed)
             .map(|instance| instance.slug)
             .collect();
+        let set: HashSet<_> = self.db.secret_names().await?.into_iter().collect();
         let rows = self.db.servers().await?;
-        rows.iter()
+        Ok(rows
+            .iter()
             .filter(|row| row.organisation == user.organisation)
-            .map(|row| self.card(row, routed.contains(&row.slug)))
-            .collect()
+            .filter_map(|row| {
+                // One that cannot be read must not hide the others.
+                self.card(row, routed.contains(&row.slug), &set)
+                    .inspect_err(
+                        |error| tracing::error!(slug = row.slug, %error, "a stored spec cannot be read"),
+                    )
+                    .ok()
+            })
+            .collect())
     }
 
     /// Ends all servers once their calls have ended.
@@ -121,33 +187,90 @@ impl Deploys {
         self.deployer.shutdown().await;
     }
 
-    async fn start_stored(&self, row: &ServerRow) -> anyhow::Result<()> {
-        let spec: CompiledSpec =
-            serde_json::from_str(&row.compiled).context("the stored spec cannot be read")?;
-        spec.verify_digest().context("the stored spec was changed")?;
-        self.roll(spec, row.revision).await
+    /// Rolls every server whose secrets have changed since its last roll: one try per change.
+    async fn take_up_secrets(self: &Arc<Self>) -> Result<(), DbError> {
+        for (slug, revision) in self.db.secret_revisions().await? {
+            // Whoever has the turn rolls just now; the next look shows whether that did it.
+            let Ok(mut turn) = self.turn(&slug).try_lock_owned() else {
+                continue;
+            };
+            if *turn >= revision {
+                continue;
+            }
+            *turn = revision;
+            let deploys = Arc::clone(self);
+            tokio::spawn(async move {
+                if let Err(error) = deploys.start_slug(&slug, &mut turn).await {
+                    let error = format!("{error:#}");
+                    tracing::error!(slug, error, "a server did not start with its new secrets");
+                }
+            });
+        }
+        Ok(())
     }
 
-    async fn roll(&self, spec: CompiledSpec, revision: i64) -> anyhow::Result<()> {
+    /// The turns are as many as the stored servers: a slug comes here once it is one of theirs.
+    fn turn(&self, slug: &str) -> Arc<Turn> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(turns.entry(slug.to_owned()).or_default())
+    }
+
+    async fn start_slug(&self, slug: &str, turn: &mut i64) -> anyhow::Result<()> {
+        match self.db.server(slug).await? {
+            Some(row) => self.start_stored(&row, turn).await,
+            None => Err(SecretError::NoServer(slug.to_owned()).into()),
+        }
+    }
+
+    async fn start_stored(&self, row: &ServerRow, turn: &mut i64) -> anyhow::Result<()> {
+        let spec: CompiledSpec = serde_json::from_str(&row.compiled)
+            .with_context(|| format!("the stored spec of {} cannot be read", row.slug))?;
+        spec.verify_digest()
+            .with_context(|| format!("the stored spec of {} was changed", row.slug))?;
+        self.roll(spec, &row.organisation, row.revision, turn).await
+    }
+
+    async fn roll(
+        &self,
+        spec: CompiledSpec,
+        organisation: &str,
+        revision: i64,
+        turn: &mut i64,
+    ) -> anyhow::Result<()> {
         let slug = spec.slug.to_string();
-        let revision = revision.to_string();
+        let sealed = self.secrets.sealed(&slug).await?;
+        *turn = sealed.iter().map(|secret| secret.revision).max().unwrap_or(0);
+        let secrets = self.secrets.open(organisation, &spec, &sealed)?;
+        // The deployer takes equal revisions for equal servers, and other secrets make another server.
+        let revision = format!("{revision}.{turn}");
         let allowed_domains = spec.allowed_domains.clone();
         let public_url = resource(&self.site, &slug)?;
         self.expected.set(&slug, &revision, &spec.manifest_digest);
-        let config = RunnerConfig::new(spec, public_url, self.issuer.clone());
+        let config = RunnerConfig::new(spec, public_url, self.issuer.clone()).with_secrets(secrets);
         let deployment =
             Deployment::new(slug, revision, config.to_bytes()?.to_vec()).with_egress(allowed_domains);
         self.deployer.roll(deployment).await?;
         Ok(())
     }
 
-    fn card(&self, row: &ServerRow, running: bool) -> anyhow::Result<ServerCard> {
+    fn card(
+        &self,
+        row: &ServerRow,
+        running: bool,
+        set: &HashSet<(String, String)>,
+    ) -> anyhow::Result<ServerCard> {
         let spec: CompiledSpec = serde_json::from_str(&row.compiled)?;
         let mcp_url = self.site.mcp_url(&row.slug);
         let example = example(&row.source);
         let example = example
             .as_ref()
             .map(|(tool, input)| (tool.as_str(), input.as_str()));
+        let secrets = spec.required_secrets.into_iter().map(|secret| SecretField {
+            is_set: set.contains(&(row.slug.clone(), secret.name.clone())),
+            name: secret.name,
+            description: secret.description,
+            how_to_get_url: secret.how_to_get_url,
+        });
         Ok(ServerCard {
             slug: row.slug.clone(),
             name: spec.name,
@@ -156,6 +279,7 @@ impl Deploys {
             mcp_url,
             revision: row.revision,
             running,
+            secrets: secrets.collect(),
             tools: spec.tools.into_iter().map(|tool| tool.name).collect(),
         })
     }

@@ -12,6 +12,7 @@ mod keys;
 mod pages;
 mod public_url;
 mod resources;
+mod secrets;
 mod session;
 mod telemetry;
 mod web;

@@ -13,7 +13,24 @@ pub(crate) struct ServerCard {
     pub(crate) revision: i64,
     pub(crate) running: bool,
     pub(crate) tools: Vec<String>,
+    pub(crate) secrets: Vec<SecretField>,
     pub(crate) lines: Vec<ClientLine>,
+}
+
+impl ServerCard {
+    /// The names of the secrets that it needs and does not have.
+    pub(crate) fn missing_secrets(&self) -> Vec<&str> {
+        let missing = self.secrets.iter().filter(|secret| !secret.is_set);
+        missing.map(|secret| secret.name.as_str()).collect()
+    }
+}
+
+/// A secret that a server needs. Its value does not come near a page.
+pub(crate) struct SecretField {
+    pub(crate) name: String,
+    pub(crate) description: String,
+    pub(crate) how_to_get_url: Option<String>,
+    pub(crate) is_set: bool,
 }
 
 /// The stylesheet of all pages.
@@ -87,7 +104,9 @@ fn card(main: &mut String, server: &ServerCard) {
         let comma = if index == 0 { "" } else { ", " };
         let _ = write!(main, "{comma}<code>{}</code>", Escaped(tool));
     }
-    main.push_str("</dd></dl><h3>Connect</h3>");
+    main.push_str("</dd></dl>");
+    secrets(main, server);
+    main.push_str("<h3>Connect</h3>");
     for line in &server.lines {
         let _ = write!(
             main,
@@ -98,6 +117,49 @@ fn card(main: &mut String, server: &ServerCard) {
         );
     }
     main.push_str("</section>");
+}
+
+fn secrets(main: &mut String, server: &ServerCard) {
+    if server.secrets.is_empty() {
+        return;
+    }
+    main.push_str("<h3>Secrets</h3>");
+    let missing = server.missing_secrets();
+    if !missing.is_empty() {
+        let _ = write!(
+            main,
+            "<p class=\"problem\">Not set: {}. A tool that uses it fails until it is set here.</p>",
+            Escaped(&missing.join(", "))
+        );
+    }
+    let slug = Escaped(&server.slug);
+    for secret in &server.secrets {
+        let name = Escaped(&secret.name);
+        let state = if secret.is_set { "set" } else { "not set" };
+        let _ = write!(
+            main,
+            "<form method=\"post\" action=\"/dashboard/{slug}/secrets/{name}\">\
+             <label for=\"{slug}-{name}\"><code>{name}</code> ({state})</label><p id=\"{slug}-{name}-about\">{}",
+            Escaped(&secret.description)
+        );
+        // Nothing else may become a link: `javascript:` is a URL as well.
+        if let Some(url) = secret
+            .how_to_get_url
+            .as_deref()
+            .filter(|url| url.starts_with("https://"))
+        {
+            let _ = write!(
+                main,
+                " <a href=\"{}\" rel=\"noreferrer\">Where to get it</a>",
+                Escaped(url)
+            );
+        }
+        let _ = write!(
+            main,
+            "</p><input id=\"{slug}-{name}\" name=\"value\" type=\"password\" autocomplete=\"off\" required \
+             aria-describedby=\"{slug}-{name}-about\"><button>Save</button></form>"
+        );
+    }
 }
 
 fn page(title: &str, main: &str) -> String {
@@ -144,6 +206,12 @@ mod tests {
             revision: 1,
             running: true,
             tools: vec![HOSTILE.to_owned()],
+            secrets: vec![SecretField {
+                name: HOSTILE.to_owned(),
+                description: HOSTILE.to_owned(),
+                how_to_get_url: Some(format!("https://{HOSTILE}")),
+                is_set: false,
+            }],
             lines: vec![ClientLine {
                 client: "c",
                 place: "p",
@@ -157,6 +225,35 @@ mod tests {
         ] {
             assert!(!html.contains("<script"), "{html}");
             assert!(!html.contains("\"'>"), "{html}");
+        }
+    }
+
+    #[test]
+    fn only_https_becomes_a_link() {
+        for (url, is_link) in [
+            ("https://example.com/keys", true),
+            ("javascript:alert(1)", false),
+            ("http://example.com/", false),
+        ] {
+            let mut main = String::new();
+            let card = ServerCard {
+                slug: "a".to_owned(),
+                name: "A".to_owned(),
+                description: "A.".to_owned(),
+                mcp_url: "https://example.com/a/mcp".to_owned(),
+                revision: 1,
+                running: true,
+                tools: Vec::new(),
+                secrets: vec![SecretField {
+                    name: "KEY".to_owned(),
+                    description: "A key.".to_owned(),
+                    how_to_get_url: Some(url.to_owned()),
+                    is_set: true,
+                }],
+                lines: Vec::new(),
+            };
+            secrets(&mut main, &card);
+            assert_eq!(main.contains("<a href"), is_link, "{main}");
         }
     }
 }

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::db::{Db, DbError, SecretRow};
 
 /// The largest value that is taken; a private key in PEM form is far below it.
-pub(crate) const MAX_VALUE_BYTES: usize = 16 * 1024;
+pub(crate) const MAX_VALUE_BYTES: usize = 8 * 1024;
 
 /// A value that may be kept. Wiped on drop, and shown by nothing.
 pub(crate) struct SecretValue(Zeroizing<String>);
@@ -43,7 +43,7 @@ impl fmt::Debug for SecretValue {
 pub(crate) enum SecretError {
     #[error("there is no server {0}")]
     NoServer(String),
-    #[error("{slug} needs no secret of this name; {}", known(.known))]
+    #[error("{slug} needs no secret of this name; {}", its_secrets(.known))]
     NoSecret { slug: String, known: Vec<String> },
     #[error("the value is empty")]
     Empty,
@@ -93,7 +93,11 @@ impl SecretStore {
         if !spec.required_secrets.iter().any(|secret| secret.name == name) {
             return Err(SecretError::NoSecret {
                 slug: slug.to_owned(),
-                known: spec.required_secrets.into_iter().map(|secret| secret.name).collect(),
+                known: spec
+                    .required_secrets
+                    .into_iter()
+                    .map(|secret| secret.name)
+                    .collect(),
             });
         }
         let sealed = self
@@ -112,8 +116,13 @@ impl SecretStore {
         self.db.secrets(slug).await
     }
 
-    /// The values that this spec asks for, as far as they are set.
-    pub(crate) fn open(&self, spec: &CompiledSpec, sealed: &[SecretRow]) -> Result<Secrets, SecretError> {
+    /// The values that this spec of a server of this organisation asks for, as far as they are set.
+    pub(crate) fn open(
+        &self,
+        organisation: &str,
+        spec: &CompiledSpec,
+        sealed: &[SecretRow],
+    ) -> Result<Secrets, SecretError> {
         let mut secrets = Secrets::new();
         let wanted = |row: &&SecretRow| spec.required_secrets.iter().any(|secret| secret.name == row.name);
         for row in sealed.iter().filter(wanted) {
@@ -124,7 +133,7 @@ impl SecretStore {
             };
             let value = self
                 .vault
-                .open_value(&place(&row.organisation, &row.slug, &row.name), &row.sealed)
+                .open_value(&place(organisation, &row.slug, &row.name), &row.sealed)
                 .map_err(cannot)?;
             let value = std::str::from_utf8(&value).map_err(|_| cannot(VaultError::Malformed))?;
             secrets.insert(row.name.as_str(), value);
@@ -141,9 +150,96 @@ fn place(organisation: &str, slug: &str, name: &str) -> Context {
         .name(name)
 }
 
-fn known(names: &[String]) -> String {
+fn its_secrets(names: &[String]) -> String {
     match names {
         [] => "it needs none".to_owned(),
         names => format!("it needs {}", names.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bmm_vault::LocalKek;
+
+    use super::*;
+    use crate::db::{LOCAL_ORGANISATION, NewServer};
+
+    fn spec(slug: &str) -> CompiledSpec {
+        let secret = |name: &str| {
+            format!(r#"{{"name": "{name}", "description": "A key.", "domains": ["api.example.com"]}}"#)
+        };
+        let source = format!(
+            r#"{{"bmm": 1, "slug": "{slug}", "name": "S", "description": "A server.", "tools": [{{
+                "name": "use", "description": "Uses both.", "inputSchema": {{"type": "object"}},
+                "implementation": "export default async (input, ctx) => ctx.hmac('sha256', ctx.secrets.ONE, ctx.secrets.TWO);"
+            }}], "requiredSecrets": [{}, {}], "allowedDomains": ["api.example.com"]}}"#,
+            secret("ONE"),
+            secret("TWO")
+        );
+        let admitted = bmm_spec::admit(source.as_bytes()).and_then(|(valid, _report)| valid.compile());
+        admitted.expect("a spec")
+    }
+
+    async fn store() -> (tempfile::TempDir, Db, SecretStore) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let db = Db::open(&folder.path().join("bmm.db")).await.expect("opens");
+        let kek = LocalKek::from_bytes(Zeroizing::new([7; 32]));
+        let store = SecretStore::new(db.clone(), Vault::create(&kek).expect("a vault"));
+        for slug in ["a", "b"] {
+            let new = NewServer {
+                slug: slug.to_owned(),
+                spec_digest: String::new(),
+                source: Vec::new(),
+                compiled: serde_json::to_string(&spec(slug)).expect("serializes"),
+            };
+            db.put_server(&new, 1, Timestamp::from_secs(1))
+                .await
+                .expect("puts");
+            let value = SecretValue::new(Zeroizing::new(format!("value of {slug}"))).expect("a value");
+            let set = store.set(LOCAL_ORGANISATION, slug, "ONE", &value, Timestamp::from_secs(1));
+            set.await.expect("sets");
+        }
+        (folder, db, store)
+    }
+
+    #[tokio::test]
+    async fn what_is_set_and_asked_for_is_opened() {
+        let (_folder, _db, store) = store().await;
+        let sealed = store.sealed("a").await.expect("reads");
+        assert!(sealed.iter().all(|row| !row.sealed.contains("value of a")));
+        let secrets = store
+            .open(LOCAL_ORGANISATION, &spec("a"), &sealed)
+            .expect("opens");
+        assert_eq!(secrets.names().collect::<Vec<_>>(), ["ONE"]);
+
+        let mut without = spec("a");
+        without.required_secrets.clear();
+        let secrets = store.open(LOCAL_ORGANISATION, &without, &sealed).expect("opens");
+        assert_eq!(secrets.names().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_secret_moved_to_another_place_does_not_open() {
+        let (_folder, db, store) = store().await;
+        let now = Timestamp::from_secs(2);
+        let from_b = store.sealed("b").await.expect("reads").remove(0).sealed;
+        let cannot = |opened: Result<Secrets, SecretError>| {
+            let error = opened.expect_err("does not open");
+            assert!(matches!(error, SecretError::Sealed { .. }), "{error}");
+        };
+        let sealed = store.sealed("a").await.expect("reads");
+        cannot(store.open("other", &spec("a"), &sealed));
+        for (name, sealed) in [("ONE", &from_b), ("TWO", &sealed[0].sealed)] {
+            assert!(
+                db.put_secret("a", LOCAL_ORGANISATION, name, sealed, now)
+                    .await
+                    .expect("puts")
+            );
+            cannot(store.open(
+                LOCAL_ORGANISATION,
+                &spec("a"),
+                &store.sealed("a").await.expect("reads"),
+            ));
+        }
     }
 }

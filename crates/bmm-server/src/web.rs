@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{DefaultBodyLimit, Form, Query, State};
+use axum::extract::{DefaultBodyLimit, Form, Path, Query, State};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
@@ -11,14 +11,16 @@ use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 use url::Url;
+use zeroize::Zeroizing;
 
 use crate::browser_guard::{self, HostGuard};
 use crate::db::DbError;
-use crate::deploy::Deploys;
+use crate::deploy::{Deploys, SetSecretError};
 use crate::pages;
+use crate::secrets::{SecretError, SecretValue};
 use crate::session::{Sessions, own_path};
 
-/// A sign-in form is the largest thing anybody sends here.
+/// A secret is the largest thing anybody sends here: three times its bound, percent-encoded, and some more.
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
 /// What the handlers need.
@@ -28,12 +30,13 @@ pub(crate) struct WebState {
     pub(crate) deploys: Arc<Deploys>,
 }
 
-/// `/`, `/login`, `/logout`, `/api/servers`, `/assets/bmm.css` and `/health`.
+/// `/`, `/login`, `/logout`, `/dashboard/…`, `/api/servers`, `/assets/bmm.css` and `/health`.
 pub(crate) fn router(state: WebState, guard: Arc<HostGuard>) -> Router {
     Router::new()
         .route("/", get(dashboard))
         .route("/login", get(login_page).post(login))
         .route("/logout", post(logout))
+        .route("/dashboard/{slug}/secrets/{name}", post(set_secret))
         .route("/api/servers", get(api_servers))
         .layer(middleware::from_fn(browser_guard::page_headers))
         .layer(middleware::from_fn_with_state(
@@ -114,6 +117,46 @@ async fn redeem(
 async fn logout(State(state): State<WebState>, headers: HeaderMap) -> Result<Response, WebError> {
     let cookie = state.sessions.sign_out(&headers).await?;
     Ok(([(SET_COOKIE, cookie)], Redirect::to("/login")).into_response())
+}
+
+#[derive(Deserialize)]
+struct SecretForm {
+    value: String,
+}
+
+async fn set_secret(
+    State(state): State<WebState>,
+    headers: HeaderMap,
+    Path((slug, name)): Path<(String, String)>,
+    Form(form): Form<SecretForm>,
+) -> Result<Response, WebError> {
+    let value = SecretValue::new(Zeroizing::new(form.value));
+    let Some(user) = state.sessions.user(&headers).await? else {
+        return Ok(Redirect::to("/login").into_response());
+    };
+    let set = match value {
+        Ok(value) => state.deploys.set_secret(&user, &slug, &name, &value).await,
+        Err(error) => Err(error.into()),
+    };
+    let Err(error) = set else {
+        return Ok(Redirect::to(&format!("/#{slug}")).into_response());
+    };
+    let status = match &error {
+        SetSecretError::Refused(SecretError::NoServer(_) | SecretError::NoSecret { .. }) => {
+            StatusCode::NOT_FOUND
+        }
+        SetSecretError::Refused(SecretError::Empty | SecretError::TooLarge) => {
+            StatusCode::UNPROCESSABLE_ENTITY
+        }
+        SetSecretError::NotInUse(_) => StatusCode::BAD_GATEWAY,
+        SetSecretError::Refused(_) => return Err(anyhow::Error::new(error).into()),
+    };
+    let title = match &error {
+        SetSecretError::Refused(_) => "The secret was not set",
+        SetSecretError::NotInUse(_) => "The secret is not in use",
+    };
+    let text = pages::message(title, &error.to_string());
+    Ok((status, Html(text)).into_response())
 }
 
 async fn api_servers(State(state): State<WebState>, headers: HeaderMap) -> Result<Response, WebError> {

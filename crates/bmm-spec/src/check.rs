@@ -14,6 +14,12 @@ use bmm_net::HostPattern;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// The scope that every server has besides those of its tools.
+const LISTING_SCOPE: &str = "mcp:read";
+/// Most scopes of a server, and most bytes of their list.
+const MAX_SCOPES: usize = 64;
+const MAX_SCOPE_BYTES: usize = 4096;
+
 /// Every problem of meaning, without spans.
 pub(crate) fn meaning(spec: &Value) -> Vec<Diagnostic> {
     let mut problems = Vec::new();
@@ -24,6 +30,7 @@ pub(crate) fn meaning(spec: &Value) -> Vec<Diagnostic> {
     for (index, tool) in list(spec, "tools").iter().enumerate() {
         tool_parts(tool, &format!("/tools/{index}"), &mut problems);
     }
+    scopes(spec, &mut problems);
     alternatives(spec, &mut problems);
     implementations_parse(spec, &mut problems);
     problems
@@ -201,6 +208,24 @@ fn tool_parts(tool: &Value, pointer: &str, problems: &mut Vec<Diagnostic>) {
                 "an example expects an output or an error, not both",
             ));
         }
+    }
+}
+
+/// A token names all its scopes in one list (`Scopes` of bmm-oauth): what does not fit into it, nobody could sign in to.
+fn scopes(spec: &Value, problems: &mut Vec<Diagnostic>) {
+    let tools = list(spec, "tools").iter();
+    let mut all: BTreeSet<&str> = tools
+        .flat_map(|tool| list(tool, "scopes"))
+        .filter_map(Value::as_str)
+        .collect();
+    all.insert(LISTING_SCOPE);
+    let bytes: usize = all.iter().map(|scope| scope.len() + 1).sum();
+    if all.len() > MAX_SCOPES || bytes > MAX_SCOPE_BYTES {
+        let message = format!(
+            "the tools and `{LISTING_SCOPE}` have {} scopes of {bytes} bytes, the most is {MAX_SCOPES} of {MAX_SCOPE_BYTES} bytes",
+            all.len()
+        );
+        problems.push(Diagnostic::new(Rule::TooLarge, "/tools", message));
     }
 }
 

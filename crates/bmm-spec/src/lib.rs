@@ -79,7 +79,7 @@ pub use model::{
 };
 pub use report::{Finding, Report, Verdict};
 pub use rule::{Confidence, Rule, Severity};
-pub use scan::scan;
+pub use scan::{OFFERED_GLOBALS, scan};
 pub use schema::json_schema;
 pub use slug::{MAX_SLUG_CHARS, RESERVED_SLUGS, Slug, SlugError};
 pub use spec::{ValidSpec, admit};

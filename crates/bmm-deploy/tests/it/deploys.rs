@@ -32,6 +32,7 @@ trials!(
     a_runner_that_talks_out_of_turn_is_ended,
     a_runner_that_does_not_drain_is_killed_in_time,
     a_later_roll_overtakes,
+    a_removal_ends_although_the_slug_is_deployed_again,
     rolling_what_is_live_changes_nothing,
     a_slug_is_checked_again,
     shutdown_ends_everything,
@@ -448,6 +449,33 @@ async fn a_later_roll_overtakes() {
         world.deployer.status().len() == 1
     })
     .await;
+    assert_eq!(world.get("/demo/revision").await.1, "2");
+    world.deployer.shutdown().await;
+}
+
+async fn a_removal_ends_although_the_slug_is_deployed_again() {
+    let mut limits = DeployLimits::default();
+    limits.drain_timeout = Duration::from_millis(500);
+    let world = World::with(Arc::new(ReadyIsEnough), limits);
+    let stubborn = Config {
+        stubborn: true,
+        ..Config::new("1")
+    };
+    let first = world.roll("demo", &stubborn).await.unwrap();
+    let deployer = world.deployer.clone();
+    let removal = tokio::spawn(async move { deployer.remove("demo").await });
+    eventually(Duration::from_secs(10), "the removal has begun", async || {
+        world
+            .deployer
+            .status()
+            .iter()
+            .any(|one| one.phase == Phase::Draining)
+    })
+    .await;
+    world.roll("demo", &Config::new("2")).await.unwrap();
+    let removed = tokio::time::timeout(Duration::from_secs(10), removal).await;
+    assert!(removed.expect("the removal returns").unwrap());
+    assert!(!is_running(first.pid));
     assert_eq!(world.get("/demo/revision").await.1, "2");
     world.deployer.shutdown().await;
 }

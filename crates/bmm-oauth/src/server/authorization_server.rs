@@ -138,7 +138,8 @@ impl AuthorizationServer {
         })
     }
 
-    /// Sweeps if nobody has for a minute. Called where rows are added, so that a flood sweeps behind itself.
+    /// Sweeps if nobody has for a minute, or if the last sweep left something. Called where rows are added, so that a flood sweeps
+    /// behind itself.
     pub(super) async fn sweep_now_and_then(&self) {
         let (now, last) = (self.clock.now().as_secs(), self.swept_at.load(Ordering::Relaxed));
         let due = now.saturating_sub(last) >= SWEEP_INTERVAL.as_secs();
@@ -147,14 +148,17 @@ impl AuthorizationServer {
                 .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok()
         };
-        if due
-            && ours()
-            && let Err(error) = self.sweep().await
-        {
-            tracing::warn!(
+        if !due || !ours() {
+            return;
+        }
+        match self.sweep().await {
+            // More may be left: the next request goes on.
+            Ok(removed) if removed >= u64::from(SWEEP_ROWS) => self.swept_at.store(last, Ordering::Relaxed),
+            Ok(_) => {}
+            Err(error) => tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "cannot sweep the OAuth store"
-            );
+            ),
         }
     }
 }

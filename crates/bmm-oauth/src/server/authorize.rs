@@ -98,14 +98,16 @@ async fn authorize(server: &AuthorizationServer, request: Request) -> Result<Res
     let client = client.ok_or(Failure::Page(PageError::UnknownClient))?;
     let schemes = &server.config.known_app_schemes;
     let destination = Destination::find(&client, &parameters, schemes).map_err(Failure::Page)?;
-    let asked = judge(&parameters, server.config.default_resource.as_ref())
-        .map_err(|(code, description)| Failure::Redirect(destination.error(code, description)))?;
 
+    // Before anything is sent to the client, an error as well: anybody may register, and a link to us must not lead on to an address of
+    // theirs (RFC 9700 section 4.11.2).
     let Some(user) = server.sign_in.session.current(&parts).await else {
         // A path of ours with the query as it came: nothing of the Host header can get into it.
         let return_to = format!("{}{}?{query}", server.config.issuer.path(), metadata::AUTHORIZE);
         return Ok(see_other(&server.sign_in.session.sign_in_url(&return_to)));
     };
+    let asked = judge(&parameters, server.config.default_resource.as_ref())
+        .map_err(|(code, description)| Failure::Redirect(destination.error(code, description)))?;
     let Some(resource) = server.resources.lookup(&asked.resource, &user.subject).await else {
         let why = "this resource does not exist, or you may not use it";
         return Err(Failure::Redirect(
@@ -156,7 +158,6 @@ async fn authorize(server: &AuthorizationServer, request: Request) -> Result<Res
         request: &request,
         action: &format!("{}{}", server.config.issuer.path(), metadata::CONSENT),
         handle: &handle,
-        form_action: &redirect::form_action_source(&request.redirect_uri).unwrap_or_default(),
     });
     response.headers_mut().append(
         header::SET_COOKIE,

@@ -31,10 +31,9 @@ pub(super) struct Consent<'a> {
     pub(super) target: &'a Target,
     pub(super) resource_name: &'a str,
     pub(super) request: &'a AuthorizationRequest,
-    /// Path of the form, its single-use handle, and where the answer will redirect to (a CSP source).
+    /// Path of the form, and its single-use handle.
     pub(super) action: &'a str,
     pub(super) handle: &'a str,
-    pub(super) form_action: &'a str,
 }
 
 /// Asks the user. Whatever a client or a host wrote is escaped.
@@ -70,12 +69,7 @@ pub(super) fn consent(page: &Consent<'_>) -> Response<Body> {
         action = escape(page.action),
         handle = escape(page.handle),
     );
-    html(
-        StatusCode::OK,
-        "Allow access?",
-        &body,
-        &format!("'self' {}", page.form_action),
-    )
+    html(StatusCode::OK, "Allow access?", &body, "")
 }
 
 /// Tells the user that something is wrong, where no redirect can be trusted.
@@ -84,10 +78,13 @@ pub(super) fn error(status: StatusCode, what: &str) -> Response<Body> {
         "<h1>This sign-in cannot go on</h1><p>{}</p><p>Nothing has been allowed. Go back to the application and start again.</p>",
         escape(what),
     );
-    html(status, "Sign-in failed", &body, "'none'")
+    html(status, "Sign-in failed", &body, "; form-action 'none'")
 }
 
-fn html(status: StatusCode, title: &str, body: &str, form_action: &str) -> Response<Body> {
+/// A page under a policy to which a page without a form adds that it has none. The consent page says nothing of forms: browsers
+/// apply `form-action` to every redirect after the form, and where a client's redirect URI leads on to is not ours to know (a hosted
+/// client's page that opens its application, for one). Its form is fixed, and every other text on it is escaped.
+fn html(status: StatusCode, title: &str, body: &str, form_policy: &str) -> Response<Body> {
     let document = format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>{}</title><style>{STYLE}</style></head>\
@@ -95,7 +92,7 @@ fn html(status: StatusCode, title: &str, body: &str, form_action: &str) -> Respo
         escape(title),
     );
     let policy = format!(
-        "default-src 'none'; style-src {}; form-action {form_action}; base-uri 'none'; frame-ancestors 'none'",
+        "default-src 'none'; style-src {}; base-uri 'none'; frame-ancestors 'none'{form_policy}",
         *STYLE_SOURCE,
     );
     let mut response = Response::new(Body::from(document));
@@ -106,7 +103,7 @@ fn html(status: StatusCode, title: &str, body: &str, form_action: &str) -> Respo
         HeaderValue::from_static("text/html; charset=utf-8"),
     );
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    let policy = HeaderValue::from_str(&policy).expect("redirect URIs are printable ASCII");
+    let policy = HeaderValue::from_str(&policy).expect("the policy is printable ASCII");
     headers.insert(header::CONTENT_SECURITY_POLICY, policy);
     headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     headers.insert(

@@ -115,18 +115,6 @@ pub(crate) fn with_parameters(uri: &str, parameters: &[(&str, &str)]) -> String 
     format!("{uri}{separator}{encoded}")
 }
 
-/// What `form-action` of a content security policy must allow for the answer to reach `uri`: browsers apply it to the redirect
-/// after a form as well.
-pub(crate) fn form_action_source(uri: &str) -> Option<String> {
-    let url = Url::parse(uri).ok()?;
-    match url.host() {
-        // A host-source cannot hold an IPv6 address (CSP Level 3, section 2.3.1).
-        Some(Host::Ipv6(_)) if url.scheme() == "http" => Some("http:".to_owned()),
-        Some(_) if matches!(url.scheme(), "http" | "https") => Some(url.origin().ascii_serialization()),
-        _ => Some(format!("{}:", url.scheme())),
-    }
-}
-
 fn web_target(uri: &str, url: &Url) -> Result<Target, RedirectError> {
     // The parser understands many spellings of one URL (`127.1`, `EXAMPLE.com`, `/a/../b`); only the one it would write itself is
     // taken, so that comparing bytes is comparing URLs.
@@ -136,7 +124,7 @@ fn web_target(uri: &str, url: &Url) -> Result<Target, RedirectError> {
     }
     let host = url.host().ok_or(RedirectError::NotCanonical)?;
     let name = host.to_string();
-    // The URL parser lets hosts contain `;`, `,` and quotes, which would mean something in a content security policy.
+    // The URL parser lets hosts contain `;`, `,` and quotes, which mean something else in the next grammar they stand in.
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
     let plain_host = matches!(host, Host::Ipv6(_)) || name.bytes().all(plain);
     if !plain_host || name.ends_with('.') {

@@ -18,7 +18,11 @@ use crate::scope::Scopes;
 
 pub(super) async fn handle(State(server): State<AuthorizationServer>, request: Request) -> Response<Body> {
     let response = match issue(&server, request).await {
-        Ok(tokens) => wire::json(StatusCode::OK, &tokens),
+        Ok(tokens) => {
+            // Every refresh adds a row, and who refreshes need not authorize again for months.
+            server.sweep_now_and_then().await;
+            wire::json(StatusCode::OK, &tokens)
+        }
         Err(error) => error.response(),
     };
     wire::readable_anywhere(response)

@@ -101,6 +101,27 @@ async fn errors_redirect_only_to_a_verified_client() {
         .redirects_error("unsupported_response_type");
 }
 
+/// RFC 9700 section 4.11.2: whoever registers a client chooses where its errors go, so a link to us with an error in it is a link to a phishing
+/// page, unless the user has signed in first.
+#[tokio::test]
+async fn an_error_redirects_nobody_who_is_not_signed_in() {
+    let app = App::new();
+    let client = app.client().await;
+    for wrong in [
+        ("response_type", "token"),
+        ("scope", "\""),
+        ("resource", "not a uri"),
+        ("code_challenge", ""),
+    ] {
+        let reply = app.send(authorize_request(&client, &[wrong])).await;
+        assert!(
+            reply.header("location").starts_with("/login?"),
+            "{wrong:?} leads to {}",
+            reply.header("location")
+        );
+    }
+}
+
 /// RFC 6749 section 3.1.
 #[tokio::test]
 async fn duplicated_parameters_are_refused() {

@@ -143,11 +143,6 @@ async fn a_private_scheme_works_and_is_warned_about() {
         .consent_page_for("alice", &client, &[("redirect_uri", uri)])
         .await;
     assert!(page.reply.body.contains("Any program on this computer"));
-    assert!(
-        page.reply
-            .header("content-security-policy")
-            .contains("form-action 'self' claude:;")
-    );
     let reply = app.decide(&page, "allow").await;
     assert!(
         reply

@@ -133,6 +133,41 @@ async fn requests_sweep_what_has_ended() {
     );
 }
 
+/// Whoever stays signed in for months never authorizes again, and every refresh adds a row.
+#[tokio::test]
+async fn refreshes_sweep_what_has_ended() {
+    let store = MemoryStore::new();
+    let app = App::on(Arc::new(store.clone()), |_| {});
+    let client = app.client().await;
+    let page = app.consent_page(&client).await;
+    let (_, refresh) = app.tokens(&client).await;
+    app.advance(3600);
+    assert_eq!(app.refresh(&client, &refresh).await.status, StatusCode::OK);
+    assert_eq!(ended(&store).await, 0, "{}", page.handle);
+}
+
+/// A flood adds more in a minute than one sweep takes away.
+#[tokio::test]
+async fn a_sweep_that_is_not_done_goes_on_with_the_next_request() {
+    let store = MemoryStore::new();
+    let app = App::on(Arc::new(store.clone()), |_| {});
+    let client = app.client().await;
+    for _ in 0..250 {
+        app.consent_page(&client).await;
+    }
+    app.advance(3600);
+    for _ in 0..3 {
+        app.consent_page(&client).await;
+    }
+    assert_eq!(ended(&store).await, 0);
+}
+
+/// How many rows are left that ended before the hour of these tests was over.
+async fn ended(store: &MemoryStore) -> u64 {
+    let (end, never) = (Timestamp::from_secs(1_800_003_600), Timestamp::from_secs(0));
+    store.sweep(end, never, 1000).await.unwrap()
+}
+
 async fn open(folder: &tempfile::TempDir) -> SqlStore {
     let store = SqlStore::open(&folder.path().join("auth.db")).await.unwrap();
     store.migrate().await.unwrap();

@@ -91,10 +91,7 @@ impl Callback {
         let listener = TcpListener::bind(("127.0.0.1", 0))
             .await
             .map_err(ClientError::sign_in)?;
-        let port = listener
-            .local_addr()
-            .map_err(ClientError::sign_in)?
-            .port();
+        let port = listener.local_addr().map_err(ClientError::sign_in)?.port();
         Ok(Self { listener, port })
     }
 

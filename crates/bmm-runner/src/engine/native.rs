@@ -167,7 +167,11 @@ fn add_calls<'js>(ctx: &Ctx<'js>, host: &Object<'js>, world: &Rc<World>) -> Resu
     host.set("log", Function::new(ctx.clone(), log)?)?;
 
     let shared = Rc::clone(world);
-    let progress = move |progress: f64, total: Option<f64>, message: Option<String>| {
+    let progress = move |ctx: Ctx<'js>, progress: f64, total: Option<f64>, message: Option<String>| {
+        // JSON has no other numbers.
+        if !progress.is_finite() {
+            return Err(Exception::throw_type(&ctx, "progress is a number"));
+        }
         shared.send(
             &FromWorker::Progress {
                 progress,
@@ -176,6 +180,7 @@ fn add_calls<'js>(ctx: &Ctx<'js>, host: &Object<'js>, world: &Rc<World>) -> Resu
             },
             &[],
         );
+        Ok(())
     };
     host.set("progress", Function::new(ctx.clone(), progress)?)?;
 

@@ -160,6 +160,8 @@ impl Pool {
     async fn lend(pool: &Arc<Self>) -> Result<Lent, ToolFailure> {
         let take = async {
             loop {
+                // Before the look: from here on no change is missed, and every waiting call looks again at each. (One that
+                // wakes a single call keeps no second permit when two workers come at once.)
                 let ready = pool.ready.notified();
                 if let Some(worker) = pool.take() {
                     return Lent {
@@ -197,7 +199,7 @@ impl Pool {
             state.dead.push(worker);
         }
         drop(state);
-        self.ready.notify_one();
+        self.ready.notify_waiters();
         self.changed.notify_all();
     }
 }
@@ -303,7 +305,7 @@ fn tend(pool: &Weak<Pool>, start: &Start) {
                     state.alive.insert(worker.caged.pid());
                     state.idle.push_front(worker);
                     drop(state);
-                    pool.ready.notify_one();
+                    pool.ready.notify_waiters();
                 }
                 Err(error) => {
                     tracing::error!(

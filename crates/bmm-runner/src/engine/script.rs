@@ -276,7 +276,7 @@ fn is_out_of_memory(error: &CaughtError<'_>) -> bool {
     }
 }
 
-fn cut(mut message: String) -> String {
+pub(super) fn cut(mut message: String) -> String {
     message.truncate(message.floor_char_boundary(MAX_ERROR_BYTES));
     message
 }

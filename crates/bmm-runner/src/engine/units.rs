@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::exchange::{self, Ended, Failed};
-use super::script::MODULE;
+use super::script::{MODULE, cut};
 use super::wire::{Outcome, Setup, ToWorker, frame};
 use super::{EngineLimits, ToolCall, ToolFailure, ToolHost, ToolOutput};
 use crate::manifest::code_units;
@@ -95,9 +95,10 @@ impl Units {
     }
 
     fn failure(&self, tool: usize, outcome: Outcome, limits: &EngineLimits) -> ToolFailure {
+        // A worker of ours has cut it, another one may not have.
         let own = |message: String| match self.lines.get(tool) {
-            Some(lines) => in_own_lines(&message, lines),
-            None => message,
+            Some(lines) => cut(in_own_lines(&cut(message), lines)),
+            None => cut(message),
         };
         match outcome {
             Outcome::Thrown { message } => ToolFailure::Thrown {
@@ -163,7 +164,28 @@ fn in_own_lines(message: &str, lines: &LineMap) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::script::MAX_ERROR_BYTES;
     use super::*;
+
+    #[test]
+    fn what_a_worker_says_of_its_end_is_cut() {
+        let units = Units {
+            lines: vec![LineMap(vec![1_000_000])],
+            secrets: Vec::new(),
+            setup: Bytes::new(),
+        };
+        for message in ["x".repeat(100_000), "tool.js:1:1 ".repeat(10_000)] {
+            let (thrown, output) = (message.clone(), message.clone());
+            for outcome in [
+                Outcome::Thrown { message: thrown },
+                Outcome::NotLoadable { message },
+                Outcome::OutputNotJson { message: output },
+            ] {
+                let failure = units.failure(0, outcome, &EngineLimits::default()).to_string();
+                assert!(failure.len() <= MAX_ERROR_BYTES + 100, "{}", failure.len());
+            }
+        }
+    }
 
     #[test]
     fn errors_carry_the_lines_of_the_source() {

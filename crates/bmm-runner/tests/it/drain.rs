@@ -135,6 +135,16 @@ async fn probes() {
         probe(&wrong_host, within).await,
         Err(ProbeError::Status { status: 403, .. })
     ));
+    // A data directory may be deeper than a socket's address is long.
+    let deep = server._folder.path().join("d".repeat(60)).join("e".repeat(60));
+    std::fs::create_dir_all(&deep).unwrap();
+    let far = deep.join("socket");
+    std::fs::rename(&server.path, &far).unwrap();
+    let far = ProbeTarget {
+        socket: &far,
+        ..target.clone()
+    };
+    probe(&far, within).await.unwrap();
     let nobody = ProbeTarget {
         socket: std::path::Path::new("/nonexistent/socket"),
         ..target

@@ -42,6 +42,8 @@ pub(crate) fn cases(launcher: &Launcher) -> Vec<Trial> {
         a_failed_fetch_is_a_type_error,
         secrets_basic_auth_and_hmac_are_answered_by_the_host,
         logs_and_progress_reach_the_host_within_limits,
+        a_progress_that_is_no_number_is_the_tools_mistake,
+        every_global_that_the_scanner_offers_is_there,
         the_offered_globals_work,
         timers_run_in_order,
         a_promise_that_nothing_settles_is_told,
@@ -394,6 +396,21 @@ fn secrets_basic_auth_and_hmac_are_answered_by_the_host(launcher: &Launcher) {
     assert_eq!(output, Ok(expected));
 }
 
+fn a_progress_that_is_no_number_is_the_tools_mistake(launcher: &Launcher) {
+    let names = once(
+        launcher,
+        "const names = [];
+         for (const value of [undefined, 'x', NaN, Infinity]) {
+           try { ctx.progress(value) } catch (error) { names.push(error.name) }
+         }
+         return names",
+    );
+    assert_eq!(
+        names,
+        Ok(json!(["TypeError", "TypeError", "TypeError", "TypeError"]))
+    );
+}
+
 fn logs_and_progress_reach_the_host_within_limits(launcher: &Launcher) {
     let bench = Bench::of(
         launcher,
@@ -410,6 +427,18 @@ fn logs_and_progress_reach_the_host_within_limits(launcher: &Launcher) {
     assert_eq!(said[2], "1 of Some(4.0): Some(\"a quarter\")");
     let bytes: usize = said.iter().map(String::len).sum();
     assert!(bytes < 70 * 1024, "{bytes} bytes were logged");
+}
+
+/// The scanner lets code name these; each must be there.
+fn every_global_that_the_scanner_offers_is_there(launcher: &Launcher) {
+    let types: String = bmm_spec::OFFERED_GLOBALS
+        .iter()
+        .map(|name| format!("[{name:?}, typeof {name}],"))
+        .collect();
+    let text = format!(
+        "return [{types}].filter(([name, type]) => type === 'undefined' && name !== 'undefined').map(([name]) => name);"
+    );
+    assert_eq!(once(launcher, &body(&text)).unwrap(), json!([]));
 }
 
 fn the_offered_globals_work(launcher: &Launcher) {

@@ -1,8 +1,14 @@
 //! Both protocol eras on one URL.
 
+use std::sync::Mutex;
+use std::time::Duration;
+
+use bytes::Bytes;
 use http::StatusCode;
+use http_body_util::Full;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
+use tower::ServiceExt as _;
 
 use crate::support::*;
 
@@ -28,6 +34,10 @@ pub(crate) fn cases() -> Vec<Trial> {
         case(
             "progress_and_log_messages_reach_the_client_that_asked",
             notifications,
+        ),
+        case(
+            "a_client_that_does_not_read_does_not_hold_its_call",
+            unread_messages,
         ),
         case("a_client_that_goes_away_cancels_its_call", cancellation),
     ]
@@ -258,6 +268,37 @@ async fn notifications() {
     let answer = send(&service, legacy(ANN, &id, &call)).await;
     assert!(kinds(&answer).contains(&"progress:half".to_owned()), "{answer:?}");
     assert_eq!(answer.json()["result"]["content"][0]["text"], "done");
+}
+
+async fn unread_messages() {
+    let (finish, finished) = tokio::sync::oneshot::channel();
+    let finish = Mutex::new(Some(finish));
+    let talk = engine(move |_, host: Host| {
+        let finish = finish.lock().unwrap().take();
+        async move {
+            for step in 0..60 {
+                host.progress(f64::from(step), None, Some("on the way"));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let _ = finish.map(|finish| finish.send(()));
+            Ok(json!("done"))
+        }
+    });
+    let service = guarded(spec(json!([tool("talk")]), json!({})), talk).into_service();
+    let id = session(&service, ANN).await;
+    let call = request(
+        2,
+        "tools/call",
+        json!({"name": "talk", "_meta": {"progressToken": 7}}),
+    );
+    let mut request = legacy(ANN, &id, &call).body(Full::default()).unwrap();
+    *request.body_mut() = Full::new(Bytes::from(call.to_string()));
+    let unread = service.clone().oneshot(request).await.unwrap();
+    assert_eq!(unread.status(), StatusCode::OK);
+    tokio::time::timeout(Duration::from_secs(4), finished)
+        .await
+        .expect("the call goes on")
+        .unwrap();
 }
 
 async fn cancellation() {

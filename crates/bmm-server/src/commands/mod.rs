@@ -5,6 +5,8 @@ pub(crate) mod failure;
 mod login_link;
 mod run;
 mod scan;
+mod secret;
+mod secrets_file;
 mod spec_file;
 mod up;
 
@@ -19,6 +21,7 @@ pub(crate) async fn run(cli: Cli, launcher: Launcher) -> ExitCode {
     let done = match cli.command {
         Command::Up(args) => up::up(args, launcher).await,
         Command::LoginLink(args) => login_link::login_link(args).await,
+        Command::Secret(args) => secret::secret(args).await,
         Command::Call(args) => call::call(args).await,
         Command::Scan(args) => Ok(scan::scan(&args)),
         Command::Run(args) => run::run(args, launcher).await,

@@ -70,7 +70,10 @@ pub(crate) async fn up(args: UpArgs, launcher: Launcher) -> anyhow::Result<ExitC
         None => ExitCode::SUCCESS,
         Some(Err(error)) => super::failure::tell(&error),
         Some(Ok(())) => {
-            signal.await;
+            tokio::select! {
+                () = app.deploys.follow_secrets() => {}
+                () = &mut signal => {}
+            }
             ExitCode::SUCCESS
         }
     };
@@ -131,9 +134,14 @@ async fn start(args: &UpArgs, app: &App, public_url: &PublicUrl, specs: Vec<Admi
     let sign_in_url = sign_in_link(&app.db, public_url.as_str(), &owner, now).await?;
     let servers = app.deploys.cards(&owner).await?;
     let text = if args.json {
+        for server in &servers {
+            for line in missing_secrets(args, server) {
+                eprintln!("bmm: {} {line}", server.slug);
+            }
+        }
         announce_json(public_url, &sign_in_url, &servers)
     } else {
-        announce(&sign_in_url, &servers, &login_link_command(args))
+        announce(args, &sign_in_url, &servers)
     };
     // Whoever started us may not be listening; we serve all the same.
     let mut out = std::io::stdout().lock();
@@ -226,10 +234,13 @@ fn announce_json(public_url: &PublicUrl, sign_in_url: &str, servers: &[ServerCar
     format!("{line}\n")
 }
 
-fn announce(sign_in_url: &str, servers: &[ServerCard], login_link: &str) -> String {
+fn announce(args: &UpArgs, sign_in_url: &str, servers: &[ServerCard]) -> String {
     let mut text = format!("\nDashboard (sign-in link, works once):\n  {sign_in_url}\n");
     for server in servers.iter().filter(|server| server.running) {
         text.push_str(&format!("\n{}: {}\n", server.name, server.mcp_url));
+        for line in missing_secrets(args, server) {
+            text.push_str(&format!("  {line}\n"));
+        }
         for line in &server.lines {
             text.push_str(&format!(
                 "  {} ({})\n    {}\n",
@@ -237,12 +248,23 @@ fn announce(sign_in_url: &str, servers: &[ServerCard], login_link: &str) -> Stri
             ));
         }
     }
+    let login_link = with_data_dir(args, "login-link");
     text.push_str(&format!("\nAnother sign-in link: {login_link}\nStop: Ctrl-C\n"));
     text
 }
 
-fn login_link_command(args: &UpArgs) -> String {
-    let command = format!("{} login-link", own_command());
+/// One line for every secret that a server still needs.
+fn missing_secrets(args: &UpArgs, server: &ServerCard) -> Vec<String> {
+    let line = |name| {
+        let command = with_data_dir(args, &format!("secret {} {name}", server.slug));
+        format!("needs the secret {name}: set it on the dashboard, or with {command}")
+    };
+    server.missing_secrets().into_iter().map(line).collect()
+}
+
+/// This program with a verb, for the data directory that is in use.
+fn with_data_dir(args: &UpArgs, verb: &str) -> String {
+    let command = format!("{} {verb}", own_command());
     match &args.data_dir.data_dir {
         Some(dir) => format!("{command} --data-dir {}", quote(&dir.to_string_lossy())),
         None => command,

@@ -1,6 +1,7 @@
 //! The server's own tables in `bmm.db`. All SQL of this crate is in this folder.
 
 mod accounts;
+mod secrets;
 mod servers;
 
 use std::path::Path;
@@ -12,10 +13,11 @@ use sqlx::sqlite::{
 };
 
 pub(crate) use accounts::{LOCAL_ORGANISATION, UserRow};
+pub(crate) use secrets::SecretRow;
 pub(crate) use servers::{NewServer, ServerRow};
 
 /// One step per version of the tables, in order; never edited once released.
-const MIGRATIONS: [&str; 1] = [include_str!("schema_1.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 
 /// The database. Clones share their connections.
 #[derive(Clone)]
@@ -250,6 +252,23 @@ mod tests {
         let stored = db.servers().await.expect("lists");
         assert_eq!(stored.len(), 1);
         assert_eq!((stored[0].revision, stored[0].spec_digest.as_str()), (2, "two"));
+    }
+
+    #[tokio::test]
+    async fn every_change_of_a_secret_is_a_later_revision_of_its_server() {
+        let (_folder, db) = db().await;
+        let now = Timestamp::from_secs(1);
+        db.put_server(&server("a", "one"), 1, now).await.expect("puts");
+        for name in ["ONE", "TWO", "ONE"] {
+            let put = db.put_secret("a", LOCAL_ORGANISATION, name, "sealed", now).await;
+            assert!(put.expect("puts"));
+        }
+        assert_eq!(db.secret_revisions().await.expect("lists"), [("a".to_owned(), 3)]);
+        assert_eq!(db.secrets("a").await.expect("lists").len(), 2);
+        for (slug, organisation) in [("b", LOCAL_ORGANISATION), ("a", "other")] {
+            let put = db.put_secret(slug, organisation, "ONE", "sealed", now).await;
+            assert!(!put.expect("answers"), "{slug} of {organisation}");
+        }
     }
 
     #[tokio::test]

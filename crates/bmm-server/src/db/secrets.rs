@@ -9,7 +9,6 @@ use super::{Db, DbError, seconds};
 pub(crate) struct SecretRow {
     pub(crate) slug: String,
     pub(crate) name: String,
-    pub(crate) organisation: String,
     /// Counts the changes of the server's secrets; this one was the latest when it was stored.
     pub(crate) revision: i64,
     pub(crate) sealed: String,
@@ -46,7 +45,7 @@ impl Db {
     /// All secrets of one server, by name.
     pub(crate) async fn secrets(&self, slug: &str) -> Result<Vec<SecretRow>, DbError> {
         let rows = sqlx::query(
-            "SELECT slug, name, organisation, revision, sealed FROM server_secrets WHERE slug = $1 ORDER BY name",
+            "SELECT slug, name, revision, sealed FROM server_secrets WHERE slug = $1 ORDER BY name",
         )
         .bind(slug)
         .fetch_all(&self.pool)
@@ -55,9 +54,8 @@ impl Db {
             Ok(SecretRow {
                 slug: row.try_get(0)?,
                 name: row.try_get(1)?,
-                organisation: row.try_get(2)?,
-                revision: row.try_get(3)?,
-                sealed: row.try_get(4)?,
+                revision: row.try_get(2)?,
+                sealed: row.try_get(3)?,
             })
         });
         rows.collect()

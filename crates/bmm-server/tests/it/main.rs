@@ -15,6 +15,7 @@ mod node;
 mod refusals;
 mod restart;
 mod rmcp_client;
+mod secrets;
 mod sign_in;
 mod single;
 mod up;

@@ -144,6 +144,38 @@ fn kill_9_leaves_no_orphan_and_loses_nothing() {
     assert_eq!(up.get_with("/api/servers", &[("Cookie", &cookie)]).status, 200);
 }
 
+/// As after a version that stores specs otherwise.
+#[test]
+fn a_stored_server_that_cannot_be_read_does_not_hold_up_the_others() {
+    let place = Place::new();
+    let (address, one) = (free_address(), place.spec("one.json", &shout_spec("one")));
+    let two = place.spec("two.json", &shout_spec("two"));
+    assert_eq!(place.up_at(address, &[&one, &two]).stop().0, Some(0));
+    let database = std::path::Path::new(&place.data()).join("bmm.db");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let pool = sqlx::SqlitePool::connect(&format!("sqlite://{}", database.display()))
+            .await
+            .expect("connects");
+        sqlx::query("UPDATE servers SET compiled = '{}' WHERE slug = 'one'")
+            .execute(&pool)
+            .await
+            .expect("updates");
+        pool.close().await;
+    });
+
+    let up = place.up_at(address, &[]);
+    let slugs: Vec<_> = up.line["servers"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|server| server["slug"].clone())
+        .collect();
+    assert_eq!(slugs, [json!("two")]);
+    let cookie = up.session(up.sign_in_url());
+    assert_eq!(up.get_with("/", &[("Cookie", &cookie)]).status, 200);
+}
+
 #[test]
 fn a_call_under_way_ends_before_bmm_does() {
     let place = Place::new();

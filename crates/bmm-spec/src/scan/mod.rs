@@ -6,6 +6,8 @@ mod names;
 mod override_grammar;
 pub(crate) mod text;
 
+pub use names::OFFERED_GLOBALS;
+
 use crate::{
     check, code,
     diagnostic::escape,
