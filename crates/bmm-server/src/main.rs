@@ -13,6 +13,7 @@ mod pages;
 mod public_url;
 mod resources;
 mod secrets;
+mod serve;
 mod session;
 mod telemetry;
 mod web;

@@ -7,7 +7,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use axum::serve::ListenerExt as _;
 use bmm_cage::Launcher;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -23,6 +22,7 @@ use crate::data_dir::{DataDir, default_path};
 use crate::deploy::Admitted;
 use crate::pages::ServerCard;
 use crate::public_url::PublicUrl;
+use crate::serve::serve;
 use crate::session::sign_in_link;
 
 const DEMO: &str = include_str!("../../../../examples/specs/demo.json");
@@ -147,24 +147,6 @@ async fn start(args: &UpArgs, app: &App, public_url: &PublicUrl, specs: Vec<Admi
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     Ok(())
-}
-
-async fn serve(listener: TcpListener, router: axum::Router, mut stopped: watch::Receiver<bool>) {
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "no TCP_NODELAY");
-        }
-    });
-    let stopped = async move {
-        // An error means that nobody is left who could say it.
-        let _ = stopped.wait_for(|stopped| *stopped).await;
-    };
-    let served = axum::serve(listener, router)
-        .with_graceful_shutdown(stopped)
-        .await;
-    if let Err(error) = served {
-        tracing::error!(%error, "no longer listening");
-    }
 }
 
 async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
