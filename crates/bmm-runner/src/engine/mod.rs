@@ -133,7 +133,8 @@ pub trait ToolHost: Send + Sync + 'static {
     fn basic_auth(&self, user: &str, secret: &str) -> Result<String, String>;
     /// `ctx.hmac(algorithm, secret, data)`: lower-case hex of the MAC. `secret` may be a handle.
     fn hmac(&self, algorithm: &str, secret: &str, data: &[u8]) -> Result<String, String>;
-    /// The handle that stands for a secret in `ctx.secrets`; `None` when it is not set.
+    /// The handle that stands for a secret in `ctx.secrets`; `None` when the spec does not declare it. Using the handle of one that is
+    /// not set fails.
     fn secret_handle(&self, name: &str) -> Option<String>;
 }
 
