@@ -34,7 +34,7 @@ pub struct CompiledSpec {
     pub resources: Vec<CompiledResource>,
     /// Message templates.
     pub prompts: Vec<CompiledPrompt>,
-    /// Secrets that must be there.
+    /// Secrets the owner supplies.
     pub required_secrets: Vec<RequiredSecret>,
     /// Hosts the code may reach.
     pub allowed_domains: Vec<HostPattern>,

@@ -47,7 +47,7 @@ pub struct Spec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
     pub prompts: Vec<Prompt>,
-    /// Secrets the owner must supply before the server can start.
+    /// Secrets the owner supplies. The server starts without them; a tool that uses one which is not set fails.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub required_secrets: Vec<RequiredSecret>,
