@@ -104,8 +104,6 @@ pub use metadata::{
 pub use metadata_service::MetadataService;
 pub use resource_uri::ResourceUri;
 pub use scope::{ScopeError, Scopes};
-#[cfg(feature = "sql")]
-pub use server::SqlStore;
 #[cfg(feature = "server")]
 pub use server::{
     AsConfig, AuthorizationCode, AuthorizationRequest, AuthorizationServer, Client, ClientAuthMethod, Grant,
@@ -113,4 +111,6 @@ pub use server::{
     RefreshToken, ResourceInfo, Resources, Rotation, SecretHash, Session, SignIn, SigningKeys, Store,
     StoreError, StoreResult, User, store_contract,
 };
+#[cfg(feature = "sql")]
+pub use server::{SqlStore, sealed_columns};
 pub use verifier::{AuthInfo, BoxError, BoxFuture, Subject, Verifier, VerifyError};

@@ -16,24 +16,23 @@ use axum::{Router, middleware};
 use bmm_cage::Launcher;
 use bmm_deploy::{Deployer, EgressProxy, ProcessRuntime, RouterService, Routes, Site};
 use bmm_net::Dialer;
-use bmm_oauth::{AsConfig, AuthorizationServer, SignIn, SigningKeys, SqlStore};
+use bmm_oauth::{AsConfig, AuthorizationServer, SignIn, SigningKeys};
 use bmm_oauth::{Clock, Issuer, SystemClock};
 use bmm_runner::RUNNER_ROLE;
 
 use crate::browser_guard::{self, HostGuard};
 use crate::data_dir::DataDir;
-use crate::db::Db;
 use crate::deploy::{Deploys, Expected, HealthProbe};
-use crate::keys::open_vault;
 use crate::public_url::PublicUrl;
 use crate::resources::StoredServers;
 use crate::secrets::SecretStore;
 use crate::session::Sessions;
+use crate::storage::Storage;
 use crate::{telemetry, web};
 
 /// Everything that `bmm up` runs.
 pub(crate) struct App {
-    pub(crate) db: Db,
+    pub(crate) storage: Storage,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) deploys: Arc<Deploys>,
     pub(crate) router: Router,
@@ -51,18 +50,16 @@ impl App {
         let site = Arc::new(Site::new(public_url.as_str())?);
         let issuer = Issuer::insecure_http(public_url.as_str())?; // decided in `PublicUrl`
 
-        // State: one database, one key file.
-        let db = Db::open(&dir.database()).await?;
-        let vault = open_vault(&dir.kek(), &db).await?;
-        let store = SqlStore::open(&dir.database()).await?;
-        store.migrate().await?;
-        let signing_keys = SigningKeys::load_or_create(&vault, &store).await?;
+        // State: one database, one key file. A vault that does not open ends the start here.
+        let storage = Storage::open(&dir.database(), &dir.kek()).await?;
+        let (db, vault) = (storage.db.clone(), Arc::clone(&storage.vault));
+        let signing_keys = SigningKeys::load_or_create(vault.vault(), &storage.oauth).await?;
 
         // Who people are, what there is, and who may have tokens for it.
         let sessions = Arc::new(Sessions::new(db.clone(), Arc::clone(&clock), public_url.clone()));
         let authorization_server = AuthorizationServer::new(
             AsConfig::new(issuer.clone()),
-            store,
+            storage.oauth.clone(),
             signing_keys,
             SignIn::session(Arc::clone(&sessions) as _),
             Arc::new(StoredServers::new(db.clone(), Arc::clone(&site))),
@@ -108,7 +105,7 @@ impl App {
             ))
             .layer(middleware::from_fn(telemetry::trace_request));
         Ok(Self {
-            db,
+            storage,
             clock,
             deploys,
             router,

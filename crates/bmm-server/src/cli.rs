@@ -24,6 +24,13 @@ pub(crate) enum Command {
     LoginLink(LoginLinkArgs),
     /// Set a secret that a server needs; its value is read from standard input
     Secret(SecretArgs),
+    /// Look after the keys that seal secrets, tokens and signing keys
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Write a copy of everything but the key-encryption key, also while `bmm up` runs
+    Backup(BackupArgs),
+    /// Make a data directory from a backup and its key-encryption key
+    Restore(RestoreArgs),
     /// Call a tool of an MCP server, signing in if need be
     Call(CallArgs),
     /// Scan a spec: exit code 0 pass, 1 warnings, 2 blocked, 64 unusable
@@ -80,6 +87,50 @@ pub(crate) struct SecretArgs {
     pub(crate) slug: String,
     /// The secret's name, one of the spec's `requiredSecrets`
     pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) data_dir: DataDirArg,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Show the keys, what each has sealed, and what is left to seal anew
+    Status(KeysStatusArgs),
+    /// Make a new data-encryption key and seal every value anew with it
+    Rotate(KeysArgs),
+    /// Make a new key-encryption key and wrap the data-encryption keys with it; no value is touched
+    Rewrap(KeysArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeysArgs {
+    #[command(flatten)]
+    pub(crate) data_dir: DataDirArg,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeysStatusArgs {
+    #[command(flatten)]
+    pub(crate) data_dir: DataDirArg,
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BackupArgs {
+    /// The file to write; it must not exist
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) data_dir: DataDirArg,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArgs {
+    /// The backup
+    pub(crate) file: PathBuf,
+    /// The key-encryption key that was in use when the backup was made
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kek: PathBuf,
     #[command(flatten)]
     pub(crate) data_dir: DataDirArg,
 }

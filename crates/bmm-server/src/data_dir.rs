@@ -3,7 +3,7 @@
 //! ```text
 //! VERSION    format of the directory; a newer one is refused
 //! lock       held by the one `bmm up` that serves it; contains its process id
-//! kek        the key-encryption key (32 bytes)
+//! kek        the key-encryption key (32 bytes); kek-… are earlier ones, which older backups need
 //! bmm.db     everything else (SQLite)
 //! run/       sockets of the servers that run now
 //! ```
@@ -12,10 +12,13 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use bmm_vault::SqlConfig;
 use rustix::fs::{FlockOperation, flock};
 
-const VERSION: u32 = 1;
+/// Format 1, from before the first release, kept the keys otherwise.
+const VERSION: u32 = 2;
 
 /// A data directory that this process holds the lock of.
 pub(crate) struct DataDir {
@@ -44,6 +47,11 @@ pub(crate) enum DataDirError {
         path.display()
     )]
     Newer { path: PathBuf, found: u32 },
+    #[error(
+        "the data directory {} was made by a bmm from before the first release (format {found}); name a new one with --data-dir",
+        path.display()
+    )]
+    Older { path: PathBuf, found: u32 },
     #[error("the file VERSION in the data directory {} is damaged", path.display())]
     DamagedVersion { path: PathBuf },
     #[error("another bmm{} is already serving the data directory {}", pid(*.by), path.display())]
@@ -150,6 +158,16 @@ impl Visit {
         self.held.is_none()
     }
 
+    /// Where nobody else holds keys, no step of a rotation has to wait.
+    pub(crate) fn vault_config(&self) -> SqlConfig {
+        let mut config = SqlConfig::default();
+        if !self.is_served() {
+            (config.rotation.propagation, config.rotation.grace) = (Duration::ZERO, Duration::ZERO);
+            config.rotation.drain = Duration::ZERO;
+        }
+        config
+    }
+
     pub(crate) fn database(&self) -> PathBuf {
         self.root.join("bmm.db")
     }
@@ -185,6 +203,10 @@ fn check_version(root: &Path) -> Result<(), DataDirError> {
     };
     match text.trim().parse() {
         Ok(found) if found > VERSION => Err(DataDirError::Newer {
+            path: root.to_owned(),
+            found,
+        }),
+        Ok(found) if found < VERSION => Err(DataDirError::Older {
             path: root.to_owned(),
             found,
         }),

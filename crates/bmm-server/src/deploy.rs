@@ -240,7 +240,7 @@ impl Deploys {
         let slug = spec.slug.to_string();
         let sealed = self.secrets.sealed(&slug).await?;
         *turn = sealed.iter().map(|secret| secret.revision).max().unwrap_or(0);
-        let secrets = self.secrets.open(organisation, &spec, &sealed)?;
+        let secrets = self.secrets.open(organisation, &spec, &sealed).await?;
         // The deployer takes equal revisions for equal servers, and other secrets make another server.
         let revision = format!("{revision}.{turn}");
         let allowed_domains = spec.allowed_domains.clone();

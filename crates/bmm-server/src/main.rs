@@ -15,6 +15,7 @@ mod resources;
 mod secrets;
 mod serve;
 mod session;
+mod storage;
 mod telemetry;
 mod web;
 

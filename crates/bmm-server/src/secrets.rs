@@ -1,14 +1,16 @@
 //! The values of servers' required secrets: sealed to their place at rest, open only on their way to a runner.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bmm_oauth::Timestamp;
 use bmm_runner::Secrets;
 use bmm_spec::CompiledSpec;
-use bmm_vault::{Context, Vault, VaultError};
+use bmm_vault::{Column, Context, SealedColumn, SqlError, SqlVault};
 use zeroize::Zeroizing;
 
 use crate::db::{Db, DbError, SecretRow};
+use crate::keys::wall;
 
 /// The largest value that is taken; a private key in PEM form is far below it.
 pub(crate) const MAX_VALUE_BYTES: usize = 8 * 1024;
@@ -55,10 +57,12 @@ pub(crate) enum SecretError {
     Sealed {
         slug: String,
         name: String,
-        source: VaultError,
+        source: SqlError,
     },
+    #[error("the stored secret {name} of {slug} is not text; set it again")]
+    NotText { slug: String, name: String },
     #[error("cannot seal the value")]
-    Seal(#[source] VaultError),
+    Seal(#[source] SqlError),
     #[error(transparent)]
     Db(#[from] DbError),
 }
@@ -66,11 +70,11 @@ pub(crate) enum SecretError {
 /// The secrets of all servers.
 pub(crate) struct SecretStore {
     db: Db,
-    vault: Vault,
+    vault: Arc<SqlVault>,
 }
 
 impl SecretStore {
-    pub(crate) fn new(db: Db, vault: Vault) -> Self {
+    pub(crate) fn new(db: Db, vault: Arc<SqlVault>) -> Self {
         Self { db, vault }
     }
 
@@ -102,7 +106,12 @@ impl SecretStore {
         }
         let sealed = self
             .vault
-            .seal(&place(organisation, slug, name), value.as_str().as_bytes())
+            .seal(
+                &place(organisation, slug, name),
+                value.as_str().as_bytes(),
+                wall(now),
+            )
+            .await
             .map_err(SecretError::Seal)?;
         if self.db.put_secret(slug, organisation, name, &sealed, now).await? {
             Ok(())
@@ -117,7 +126,7 @@ impl SecretStore {
     }
 
     /// The values that this spec of a server of this organisation asks for, as far as they are set.
-    pub(crate) fn open(
+    pub(crate) async fn open(
         &self,
         organisation: &str,
         spec: &CompiledSpec,
@@ -126,16 +135,15 @@ impl SecretStore {
         let mut secrets = Secrets::new();
         let wanted = |row: &&SecretRow| spec.required_secrets.iter().any(|secret| secret.name == row.name);
         for row in sealed.iter().filter(wanted) {
-            let cannot = |source| SecretError::Sealed {
-                slug: row.slug.clone(),
-                name: row.name.clone(),
-                source,
+            let (slug, name) = (row.slug.clone(), row.name.clone());
+            let place = place(organisation, &slug, &name);
+            let value = match self.vault.open_value(&place, &row.sealed).await {
+                Ok(value) => value,
+                Err(source) => return Err(SecretError::Sealed { slug, name, source }),
             };
-            let value = self
-                .vault
-                .open_value(&place(organisation, &row.slug, &row.name), &row.sealed)
-                .map_err(cannot)?;
-            let value = std::str::from_utf8(&value).map_err(|_| cannot(VaultError::Malformed))?;
+            let Ok(value) = std::str::from_utf8(&value) else {
+                return Err(SecretError::NotText { slug, name });
+            };
             secrets.insert(row.name.as_str(), value);
         }
         Ok(secrets)
@@ -150,6 +158,20 @@ fn place(organisation: &str, slug: &str, name: &str) -> Context {
         .name(name)
 }
 
+/// The column of the values, for the vault's sweep.
+pub(crate) fn sealed_column() -> SealedColumn {
+    let key = [Column::text("slug"), Column::text("name")];
+    SealedColumn::new("server_secrets", "sealed", key, |row| {
+        Some(place(
+            row.text("organisation")?,
+            row.text("slug")?,
+            row.text("name")?,
+        ))
+    })
+    .and_then(|column| column.with_columns([Column::text("organisation")]))
+    .expect("the names are plain")
+}
+
 fn its_secrets(names: &[String]) -> String {
     match names {
         [] => "it needs none".to_owned(),
@@ -159,7 +181,7 @@ fn its_secrets(names: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use bmm_vault::LocalKek;
+    use bmm_vault::{SqlConfig, VaultDb};
 
     use super::*;
     use crate::db::{LOCAL_ORGANISATION, NewServer};
@@ -183,8 +205,12 @@ mod tests {
     async fn store() -> (tempfile::TempDir, Db, SecretStore) {
         let folder = tempfile::tempdir().expect("a folder");
         let db = Db::open(&folder.path().join("bmm.db")).await.expect("opens");
-        let kek = LocalKek::from_bytes(Zeroizing::new([7; 32]));
-        let store = SecretStore::new(db.clone(), Vault::create(&kek).expect("a vault"));
+        let vault_db = VaultDb::open(&folder.path().join("bmm.db")).await.expect("opens");
+        vault_db.migrate().await.expect("migrates");
+        let (kek, columns) = (folder.path().join("kek"), vec![sealed_column()]);
+        let now = wall(Timestamp::from_secs(1));
+        let vault = SqlVault::open_local(vault_db, &kek, SqlConfig::default(), columns, now).await;
+        let store = SecretStore::new(db.clone(), Arc::new(vault.expect("a vault")));
         for slug in ["a", "b"] {
             let new = NewServer {
                 slug: slug.to_owned(),
@@ -209,12 +235,14 @@ mod tests {
         assert!(sealed.iter().all(|row| !row.sealed.contains("value of a")));
         let secrets = store
             .open(LOCAL_ORGANISATION, &spec("a"), &sealed)
+            .await
             .expect("opens");
         assert_eq!(secrets.names().collect::<Vec<_>>(), ["ONE"]);
 
         let mut without = spec("a");
         without.required_secrets.clear();
-        let secrets = store.open(LOCAL_ORGANISATION, &without, &sealed).expect("opens");
+        let opened = store.open(LOCAL_ORGANISATION, &without, &sealed).await;
+        let secrets = opened.expect("opens");
         assert_eq!(secrets.names().count(), 0);
     }
 
@@ -228,18 +256,15 @@ mod tests {
             assert!(matches!(error, SecretError::Sealed { .. }), "{error}");
         };
         let sealed = store.sealed("a").await.expect("reads");
-        cannot(store.open("other", &spec("a"), &sealed));
+        cannot(store.open("other", &spec("a"), &sealed).await);
         for (name, sealed) in [("ONE", &from_b), ("TWO", &sealed[0].sealed)] {
             assert!(
                 db.put_secret("a", LOCAL_ORGANISATION, name, sealed, now)
                     .await
                     .expect("puts")
             );
-            cannot(store.open(
-                LOCAL_ORGANISATION,
-                &spec("a"),
-                &store.sealed("a").await.expect("reads"),
-            ));
+            let sealed = store.sealed("a").await.expect("reads");
+            cannot(store.open(LOCAL_ORGANISATION, &spec("a"), &sealed).await);
         }
     }
 }

@@ -1,7 +1,6 @@
 //! The place a value is sealed for.
 
-/// Where a value lives. All of it is authenticated with the value, none of it is stored in it: opening takes the
-/// same context again.
+/// Where a value lives. All of it is authenticated with the value: opening takes the same context again.
 ///
 /// Fields are length-prefixed, so `tenant("a").row("bc")` and `tenant("ab").row("c")` differ, and a field left out
 /// differs from an empty one.
@@ -26,7 +25,7 @@ impl Context {
         }
     }
 
-    /// The tenant the value belongs to.
+    /// The tenant the value belongs to. With [`KeyScope::PerTenant`](crate::KeyScope::PerTenant) it also chooses the key.
     pub fn tenant(mut self, tenant: impl Into<String>) -> Self {
         self.tenant = Some(tenant.into());
         self
@@ -44,29 +43,27 @@ impl Context {
         self
     }
 
-    /// A version that the caller keeps elsewhere, so that an older value put back does not open.
+    /// A version that the caller keeps elsewhere, so that an older value put back does not open. The value itself
+    /// names its version too, unencrypted, so that a mismatch is told from a changed value.
     pub fn version(mut self, version: u64) -> Self {
         self.version = Some(version);
         self
     }
 
-    /// The associated data of a value with this header.
-    pub(crate) fn associated_data(&self, header: &[u8]) -> Vec<u8> {
-        let mut data = Vec::with_capacity(160);
-        data.extend_from_slice(b"bmm-vault value");
-        field(&mut data, Some(header));
-        field(&mut data, Some(self.purpose.as_bytes()));
-        field(&mut data, self.tenant.as_deref().map(str::as_bytes));
-        field(&mut data, self.row.as_deref().map(str::as_bytes));
-        field(&mut data, self.name.as_deref().map(str::as_bytes));
-        field(
-            &mut data,
-            self.version
-                .map(u64::to_be_bytes)
-                .as_ref()
-                .map(<[u8; 8]>::as_slice),
-        );
-        data
+    pub(crate) fn tenant_name(&self) -> Option<&str> {
+        self.tenant.as_deref()
+    }
+
+    pub(crate) fn version_number(&self) -> Option<u64> {
+        self.version
+    }
+
+    /// Appends everything but the version, which the header of a sealed value states.
+    pub(crate) fn append_place(&self, data: &mut Vec<u8>) {
+        field(data, Some(self.purpose.as_bytes()));
+        field(data, self.tenant.as_deref().map(str::as_bytes));
+        field(data, self.row.as_deref().map(str::as_bytes));
+        field(data, self.name.as_deref().map(str::as_bytes));
     }
 }
 

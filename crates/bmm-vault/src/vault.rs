@@ -1,255 +1,326 @@
 //! The vault: wrapped keys in, sealed values out.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+use std::time::SystemTime;
 
+use arc_swap::{ArcSwap, Guard};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
-use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::context::{Context, field};
-use crate::dek::{ID_BYTES, KEY_BYTES, Key, KeyId, NONCE_BYTES, TAG_BYTES};
+use crate::budget::{Budget, Usage};
+use crate::context::Context;
 use crate::error::VaultError;
-use crate::kek::LocalKek;
-
-/// Format of sealed values and wrapped keys: `format byte | key id (32) | nonce (12) | ciphertext | tag (16)`,
-/// base64url without padding. The header (format and key id) is authenticated with the context.
-const FORMAT: u8 = 1;
-const HEADER_BYTES: usize = 1 + ID_BYTES;
+use crate::kek::Kek;
+use crate::key::{Key, KeyId};
+use crate::sealed::{self, MAX_VALUE_BYTES, Sealed};
+use crate::wrapped::{KeyState, WrappedKeys, unwrap_key};
 
 /// Seals and opens values with data-encryption keys that it holds unwrapped in memory.
+///
+/// Share it as an `Arc<Vault>`: a rotation changes its keys while others use it.
 pub struct Vault {
-    keys: HashMap<KeyId, Held>,
-    active: KeyId,
+    config: VaultConfig,
+    ring: ArcSwap<Ring>,
 }
 
-struct Held {
-    key: Key,
-    wrapped: WrappedKey,
+/// What a vault is for and how it uses its keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VaultConfig {
+    /// What the vault is for. Bound into every wrapped key, so that the keys of two vaults under one KEK cannot be
+    /// exchanged.
+    pub purpose: String,
+    /// Who shares a key.
+    pub scope: KeyScope,
+    /// How much one key may seal.
+    pub budget: Budget,
 }
 
-/// The vault's keys as they are stored: wrapped by the KEK, useless without it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct WrappedKeys {
-    /// Format of this structure: 1.
-    pub format: u8,
-    /// Id of the key that seals new values.
-    pub active: String,
-    /// Every key that some value may still be sealed with.
-    pub keys: Vec<WrappedKey>,
+/// Who shares a data-encryption key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeyScope {
+    /// Everybody. Tenants are still kept apart, by the [`Context`].
+    #[default]
+    Shared,
+    /// Each tenant has keys of its own; a value without tenant is sealed with the shared one.
+    PerTenant,
 }
 
-/// One wrapped data-encryption key.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct WrappedKey {
-    /// Id of the key, a commitment to it (base64url).
-    pub id: String,
-    /// The tenant whose values it seals; absent for a shared key.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tenant: Option<String>,
-    /// The wrapped key; it names the KEK that wrapped it and is bound to `id` and `tenant`.
-    pub wrapped: String,
+impl Default for VaultConfig {
+    /// Purpose `values`, a shared key, the default budget.
+    fn default() -> Self {
+        Self {
+            purpose: "values".to_owned(),
+            scope: KeyScope::default(),
+            budget: Budget::default(),
+        }
+    }
 }
 
 impl Vault {
     /// The largest value that is sealed: 16 MiB.
-    pub const MAX_VALUE_BYTES: usize = 16 * 1024 * 1024;
+    pub const MAX_VALUE_BYTES: usize = MAX_VALUE_BYTES;
 
-    /// A new vault with one fresh key. Store [`wrapped`](Self::wrapped) before anything sealed with it.
+    /// A new vault of the default configuration with one fresh key, of which no time is recorded. Store
+    /// [`wrapped`](Self::wrapped) before anything sealed with it.
     ///
     /// # Errors
     ///
-    /// [`VaultError::Randomness`].
-    pub fn create(kek: &LocalKek) -> Result<Self, VaultError> {
-        let key = Key::random("dek")?;
-        let active = *key.id();
-        let wrapped = wrap(kek, &key, None)?;
-        Ok(Self {
-            keys: HashMap::from([(active, Held { key, wrapped })]),
-            active,
-        })
+    /// [`VaultError::Randomness`], and what the KEK says.
+    pub fn create(kek: &dyn Kek) -> Result<Self, VaultError> {
+        let config = VaultConfig::default();
+        let stored = WrappedKeys::create(kek, &config.purpose, SystemTime::UNIX_EPOCH)?;
+        Self::open_with(kek, stored, config)
     }
 
-    /// The vault of stored keys. Every one must open, or none is used.
+    /// The vault of stored keys, in the default configuration. Every key must open, and its known value with it, or
+    /// none is used.
     ///
     /// # Errors
     ///
     /// [`VaultError::WrongKek`] if another KEK wrapped them, [`VaultError::WrappedKeys`] if they were changed,
     /// exchanged or are incomplete.
-    pub fn open(kek: &LocalKek, stored: WrappedKeys) -> Result<Self, VaultError> {
-        if stored.format != FORMAT {
-            return Err(VaultError::UnsupportedFormat(stored.format));
-        }
-        let active = key_id(&stored.active)?;
-        let mut keys = HashMap::with_capacity(stored.keys.len());
-        for wrapped in stored.keys {
-            let key = unwrap_key(kek, &wrapped)?;
-            if keys.insert(*key.id(), Held { key, wrapped }).is_some() {
-                return Err(VaultError::WrappedKeys("a key is listed twice"));
-            }
-        }
-        if !keys.contains_key(&active) {
-            return Err(VaultError::WrappedKeys("the active key is not among them"));
-        }
-        Ok(Self { keys, active })
+    pub fn open(kek: &dyn Kek, stored: WrappedKeys) -> Result<Self, VaultError> {
+        Self::open_with(kek, stored, VaultConfig::default())
     }
 
-    /// The keys as they are to be stored.
-    pub fn wrapped(&self) -> WrappedKeys {
-        let mut keys: Vec<_> = self.keys.values().map(|held| held.wrapped.clone()).collect();
-        keys.sort_by(|a, b| a.id.cmp(&b.id));
-        WrappedKeys {
-            format: FORMAT,
-            active: BASE64URL.encode(self.active),
-            keys,
-        }
-    }
-
-    /// Seals a value for a place. The result is base64url text, 82 characters longer than the value in base64.
+    /// The vault of stored keys ([`WrappedKeys::create`] makes the first).
     ///
     /// # Errors
     ///
-    /// [`VaultError::TooLarge`], [`VaultError::Randomness`].
+    /// As [`open`](Self::open).
+    pub fn open_with(kek: &dyn Kek, stored: WrappedKeys, config: VaultConfig) -> Result<Self, VaultError> {
+        let ring = Ring::load(kek, stored, &config.purpose, None)?;
+        Ok(Self {
+            config,
+            ring: ArcSwap::from_pointee(ring),
+        })
+    }
+
+    /// Takes over stored keys that have changed: staged, promoted or retired ones. Keys that it holds already are not
+    /// unwrapped again. Those who seal and open meanwhile are not held up; on an error nothing is changed.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn reload(&self, kek: &dyn Kek, stored: WrappedKeys) -> Result<(), VaultError> {
+        let ring = Ring::load(kek, stored, &self.config.purpose, Some(&self.ring()))?;
+        self.ring.store(Arc::new(ring));
+        Ok(())
+    }
+
+    /// The keys as they are to be stored, with their counts as they are now.
+    pub fn wrapped(&self) -> WrappedKeys {
+        let ring = self.ring();
+        let mut stored = ring.stored.clone();
+        for key in &mut stored.keys {
+            if let Some(held) = key.key_id().ok().and_then(|id| ring.keys.get(&id)) {
+                (key.values, key.bytes) = held.usage.total();
+            }
+        }
+        stored
+    }
+
+    /// How it uses its keys.
+    pub fn config(&self) -> &VaultConfig {
+        &self.config
+    }
+
+    /// Seals a value for a place. The result is base64url text: 110 characters, and four for every three bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`VaultError::TooLarge`], [`VaultError::BudgetSpent`], [`VaultError::NoTenantKey`], [`VaultError::Randomness`].
     pub fn seal(&self, context: &Context, value: &[u8]) -> Result<String, VaultError> {
         if value.len() > Self::MAX_VALUE_BYTES {
             return Err(VaultError::TooLarge);
         }
-        let held = self.keys.get(&self.active).ok_or(VaultError::UnknownKey)?;
-        seal_with(&held.key, |header| context.associated_data(header), value)
+        let ring = self.ring();
+        let tenant = match self.config.scope {
+            KeyScope::Shared => None,
+            KeyScope::PerTenant => context.tenant_name(),
+        };
+        let held = ring.sealing(tenant)?;
+        held.usage.take(value.len(), &self.config.budget)?;
+        sealed::seal(&held.key, context, value)
     }
 
     /// Opens a value that was sealed for this very place.
     ///
     /// # Errors
     ///
-    /// [`VaultError::Malformed`], [`VaultError::UnsupportedFormat`], [`VaultError::UnknownKey`] or
-    /// [`VaultError::NotAuthentic`]; nothing of the value is returned with them.
+    /// [`VaultError::Malformed`], [`VaultError::Truncated`], [`VaultError::UnsupportedFormat`],
+    /// [`VaultError::UnknownKey`], [`VaultError::RetiredKey`], [`VaultError::Relocated`], [`VaultError::OtherVersion`] or
+    /// [`VaultError::Altered`]; nothing of the value is returned with them.
     pub fn open_value(&self, context: &Context, sealed: &str) -> Result<Zeroizing<Vec<u8>>, VaultError> {
         let sealed = Sealed::parse(sealed)?;
-        let held = self.keys.get(&sealed.key_id()).ok_or(VaultError::UnknownKey)?;
-        held.key
-            .decrypt(&context.associated_data(sealed.header()), sealed.body())
+        let ring = self.ring();
+        let Some(held) = ring.keys.get(sealed.key_id()) else {
+            return Err(if ring.retired.contains(sealed.key_id()) {
+                VaultError::RetiredKey
+            } else {
+                VaultError::UnknownKey
+            });
+        };
+        // Whoever got hold of one tenant's key can seal for any place; what comes of it opens for that tenant only.
+        if held.tenant.is_some() && held.tenant.as_deref() != context.tenant_name() {
+            return Err(VaultError::Relocated);
+        }
+        sealed.open(&held.key, context)
+    }
+
+    /// What keys have sealed since the last call, by their id.
+    #[cfg(feature = "sql")]
+    pub(crate) fn drain_usage(&self) -> Vec<(String, Arc<Usage>, (u64, u64))> {
+        let drain = |(id, held): (&KeyId, &Held)| {
+            let fresh = held.usage.drain();
+            (fresh != (0, 0)).then(|| (BASE64URL.encode(id), held.usage.clone(), fresh))
+        };
+        self.ring().keys.iter().filter_map(drain).collect()
+    }
+
+    /// Whether a text names a key that this vault holds or held.
+    #[cfg(feature = "sql")]
+    pub(crate) fn names_key(&self, sealed: &str) -> bool {
+        let ring = self.ring();
+        Sealed::parse(sealed).is_ok_and(|sealed| {
+            ring.keys.contains_key(sealed.key_id()) || ring.retired.contains(sealed.key_id())
+        })
+    }
+
+    fn ring(&self) -> Guard<Arc<Ring>> {
+        self.ring.load()
     }
 }
 
 impl fmt::Debug for Vault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ring = self.ring();
         f.debug_struct("Vault")
-            .field("active", &BASE64URL.encode(self.active))
-            .field("keys", &self.keys.len())
+            .field("purpose", &self.config.purpose)
+            .field("active", &ring.shared.map(|id| BASE64URL.encode(id)))
+            .field("keys", &ring.keys.len())
             .finish_non_exhaustive()
     }
 }
 
-/// A sealed text of the right format and at least the smallest length.
-struct Sealed {
-    bytes: Vec<u8>,
-    key_id: KeyId,
+/// The keys at one moment.
+struct Ring {
+    stored: WrappedKeys,
+    keys: HashMap<KeyId, Held, BuildHasherDefault<IdHasher>>,
+    shared: Option<KeyId>,
+    tenants: HashMap<String, KeyId>,
+    retired: HashSet<KeyId>,
 }
 
-impl Sealed {
-    fn parse(text: &str) -> Result<Self, VaultError> {
-        // Longer than the longest value sealed: not ours, and not worth decoding.
-        if text.len() > (Vault::MAX_VALUE_BYTES + HEADER_BYTES + NONCE_BYTES + TAG_BYTES) / 3 * 4 + 4 {
-            return Err(VaultError::Malformed);
+/// Takes a part of a key id for its hash. Ids are hashes, and only keys that opened are in the map.
+#[derive(Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(first) = bytes.first_chunk() {
+            self.0 = u64::from_ne_bytes(*first);
         }
-        let bytes = BASE64URL.decode(text).map_err(|_| VaultError::Malformed)?;
-        let (format, rest) = bytes.split_first().ok_or(VaultError::Malformed)?;
-        if *format != FORMAT {
-            return Err(VaultError::UnsupportedFormat(*format));
-        }
-        let (key_id, body) = rest
-            .split_first_chunk::<ID_BYTES>()
-            .ok_or(VaultError::Malformed)?;
-        if body.len() < NONCE_BYTES + TAG_BYTES {
-            return Err(VaultError::Malformed);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+#[derive(Clone)]
+struct Held {
+    key: Arc<Key>,
+    tenant: Option<String>,
+    usage: Arc<Usage>,
+}
+
+impl Ring {
+    fn load(
+        kek: &dyn Kek,
+        stored: WrappedKeys,
+        purpose: &str,
+        previous: Option<&Ring>,
+    ) -> Result<Self, VaultError> {
+        stored.check(purpose)?;
+        let mut keys = HashMap::with_capacity_and_hasher(stored.keys.len(), BuildHasherDefault::default());
+        let mut shared = None;
+        let mut tenants = HashMap::new();
+        let mut retired = HashSet::new();
+        for key in &stored.keys {
+            let id = key.key_id()?;
+            if !key.state.is_loaded() {
+                retired.insert(id);
+                continue;
+            }
+            // The id commits to the key, and the tenant it is held for was authenticated when it was unwrapped.
+            let previous = previous
+                .and_then(|ring| ring.keys.get(&id))
+                .filter(|held| held.tenant == key.tenant);
+            let held = match previous {
+                Some(held) => held.clone(),
+                None => Held {
+                    key: Arc::new(unwrap_key(kek, purpose, key)?),
+                    tenant: key.tenant.clone(),
+                    usage: Arc::default(),
+                },
+            };
+            held.usage.set_stored(key.values, key.bytes);
+            keys.insert(id, held);
+            if key.state == KeyState::Active {
+                match &key.tenant {
+                    None => shared = Some(id),
+                    Some(tenant) => drop(tenants.insert(tenant.clone(), id)),
+                }
+            }
         }
         Ok(Self {
-            key_id: *key_id,
-            bytes,
+            stored,
+            keys,
+            shared,
+            tenants,
+            retired,
         })
     }
 
-    fn key_id(&self) -> KeyId {
-        self.key_id
-    }
-
-    fn header(&self) -> &[u8] {
-        self.bytes.get(..HEADER_BYTES).unwrap_or_default()
-    }
-
-    fn body(&self) -> &[u8] {
-        self.bytes.get(HEADER_BYTES..).unwrap_or_default()
+    fn sealing(&self, tenant: Option<&str>) -> Result<&Held, VaultError> {
+        let id = match tenant {
+            None => self.shared.as_ref(),
+            Some(tenant) => self.tenants.get(tenant),
+        };
+        id.and_then(|id| self.keys.get(id)).ok_or(VaultError::NoTenantKey)
     }
 }
 
-fn seal_with(key: &Key, aad: impl FnOnce(&[u8]) -> Vec<u8>, plain: &[u8]) -> Result<String, VaultError> {
-    let mut out = Vec::with_capacity(HEADER_BYTES + NONCE_BYTES + plain.len() + TAG_BYTES);
-    out.push(FORMAT);
-    out.extend_from_slice(key.id());
-    let aad = aad(&out);
-    key.encrypt_onto(&mut out, &aad, plain)?;
-    Ok(BASE64URL.encode(out))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kek::LocalKek;
 
-/// The associated data of a wrapped key: it opens only as the key of this id and tenant, under the KEK it names.
-fn wrapping_data(header: &[u8], id: &KeyId, tenant: Option<&str>) -> Vec<u8> {
-    let mut data = Vec::with_capacity(160);
-    data.extend_from_slice(b"bmm-vault key");
-    field(&mut data, Some(header));
-    field(&mut data, Some(id));
-    field(&mut data, tenant.map(str::as_bytes));
-    data
-}
+    #[test]
+    fn a_stolen_tenant_key_makes_nothing_that_opens_for_another_tenant() {
+        let kek = LocalKek::from_bytes(Zeroizing::new([1; 32]));
+        let mut stored = WrappedKeys::create(&kek, "values", SystemTime::UNIX_EPOCH).expect("keys");
+        let id = stored
+            .stage(&kek, Some("thief"), SystemTime::UNIX_EPOCH)
+            .expect("stages");
+        stored.promote(&id, SystemTime::UNIX_EPOCH).expect("promotes");
+        let stolen = unwrap_key(&kek, "values", stored.get(&id).expect("the key")).expect("unwraps");
+        let vault = Vault::open(&kek, stored).expect("opens");
 
-fn wrap(kek: &LocalKek, key: &Key, tenant: Option<String>) -> Result<WrappedKey, VaultError> {
-    let wrapped = seal_with(
-        kek.key(),
-        |header| wrapping_data(header, key.id(), tenant.as_deref()),
-        key.secret(),
-    )?;
-    Ok(WrappedKey {
-        id: BASE64URL.encode(key.id()),
-        tenant,
-        wrapped,
-    })
-}
-
-fn unwrap_key(kek: &LocalKek, wrapped: &WrappedKey) -> Result<Key, VaultError> {
-    let id = key_id(&wrapped.id)?;
-    let sealed = match Sealed::parse(&wrapped.wrapped) {
-        Err(VaultError::Malformed) => {
-            return Err(VaultError::WrappedKeys("a key is cut off or not base64url"));
+        let of = |tenant: &str| Context::new("secrets").tenant(tenant);
+        let own = sealed::seal(&stolen, &of("thief"), b"x").expect("seals");
+        vault.open_value(&of("thief"), &own).expect("opens");
+        for place in [of("victim"), Context::new("secrets")] {
+            let forged = sealed::seal(&stolen, &place, b"x").expect("seals");
+            assert!(matches!(
+                vault.open_value(&place, &forged),
+                Err(VaultError::Relocated)
+            ));
         }
-        sealed => sealed?,
-    };
-    if sealed.key_id() != *kek.key().id() {
-        return Err(VaultError::WrongKek);
     }
-    let data = wrapping_data(sealed.header(), &id, wrapped.tenant.as_deref());
-    let plain = kek
-        .key()
-        .decrypt(&data, sealed.body())
-        .map_err(|_| VaultError::WrappedKeys("a key was changed or exchanged"))?;
-    let mut secret = Zeroizing::new([0; KEY_BYTES]);
-    if plain.len() != KEY_BYTES {
-        return Err(VaultError::WrappedKeys("a key has the wrong length"));
-    }
-    secret.copy_from_slice(&plain);
-    let key = Key::new("dek", secret);
-    if *key.id() != id {
-        return Err(VaultError::WrappedKeys("a key does not match its id"));
-    }
-    Ok(key)
-}
-
-fn key_id(text: &str) -> Result<KeyId, VaultError> {
-    let bytes = BASE64URL
-        .decode(text)
-        .ok()
-        .and_then(|bytes| KeyId::try_from(bytes).ok());
-    bytes.ok_or(VaultError::WrappedKeys("an id is not a key id"))
 }

@@ -14,22 +14,23 @@ use crate::workspace::{Workspace, cargo};
 const EVAL_DATA: &str = "BMM_EVAL_DATA";
 
 /// Provides the parts, runs the checks, prints `N passed, N failed` as the last line.
-pub(crate) fn run(filters: &[String]) -> Result<ExitCode> {
+pub(crate) fn run(filter: Option<&str>) -> Result<ExitCode> {
     let workspace = Workspace::find()?;
-    let mut exports = parts::provide_all(&workspace)?;
+    let parts = parts::provide_all(&workspace)?;
+    let mut exports = parts.exports.clone();
     if let Some(data) = std::env::var_os(EVAL_DATA) {
         // A test runs in the folder of its package; the name was given for this one.
-        exports.push((EVAL_DATA, std::path::absolute(data).context(EVAL_DATA)?));
+        exports.push((EVAL_DATA, std::path::absolute(data).context(EVAL_DATA)?.into()));
     }
 
     let mut tally = Tally::default();
     let mut summary = Vec::new();
-    for check in checks(filters) {
+    for check in checks(filter) {
         let mut command = cargo();
         command
             .current_dir(&workspace.root)
             .args(&check.arguments)
-            .envs(exports.iter().map(|(name, path)| (name, path)));
+            .envs(exports.iter().map(|(name, value)| (name, value)));
         println!("\n=== {}: cargo {}", check.name, check.arguments.join(" "));
         let before = Instant::now();
         let success = observe(&mut command, &mut tally).with_context(|| check.name)?;
@@ -46,7 +47,7 @@ pub(crate) fn run(filters: &[String]) -> Result<ExitCode> {
         println!("{line}");
     }
     if tally == Tally::default() {
-        println!("no test was run: no name contains {}", filters.join(" or "));
+        println!("no test was run: no name contains {}", filter.unwrap_or_default());
         tally.failed = 1;
     }
     println!("{} passed, {} failed", tally.passed, tally.failed);
@@ -62,7 +63,7 @@ struct Check {
     arguments: Vec<String>,
 }
 
-fn checks(filters: &[String]) -> Vec<Check> {
+fn checks(filter: Option<&str>) -> Vec<Check> {
     let check = |name, arguments: &str| Check {
         name,
         arguments: arguments.split(' ').map(String::from).collect(),
@@ -70,10 +71,10 @@ fn checks(filters: &[String]) -> Vec<Check> {
     // Doc tests are a run of their own: `--include-ignored` would run what a doc comment marks as not to be run.
     let mut tests = check(
         "tests",
-        "test --workspace --tests --no-fail-fast -- --include-ignored",
+        "test --workspace --all-features --tests --no-fail-fast -- --include-ignored",
     );
-    if !filters.is_empty() {
-        tests.arguments.extend_from_slice(filters);
+    if let Some(filter) = filter {
+        tests.arguments.push(filter.to_owned());
         return vec![tests];
     }
     vec![
@@ -83,7 +84,10 @@ fn checks(filters: &[String]) -> Vec<Check> {
             "clippy --workspace --all-targets --all-features -- -D warnings",
         ),
         tests,
-        check("doc tests", "test --workspace --doc --no-fail-fast"),
+        check(
+            "doc tests",
+            "test --workspace --all-features --doc --no-fail-fast",
+        ),
     ]
 }
 

@@ -69,7 +69,7 @@ impl SigningKeys {
 
     /// The keys kept in `store`, opened with `vault`; made and kept there if there are none.
     pub async fn load_or_create<S: Store + ?Sized>(vault: &Vault, store: &S) -> Result<Self, KeyError> {
-        let place = Context::new("oauth_signing_keys");
+        let place = Self::place();
         let sealed = match store.signing_keys().await? {
             Some(sealed) => sealed,
             None => {
@@ -79,6 +79,11 @@ impl SigningKeys {
             }
         };
         Self::from_bytes(&vault.open_value(&place, &sealed).map_err(KeyError::Vault)?)
+    }
+
+    /// Where they are sealed for.
+    pub(super) fn place() -> Context {
+        Context::new("oauth_signing_keys")
     }
 
     /// The private keys, to be sealed and kept. The form is versioned.

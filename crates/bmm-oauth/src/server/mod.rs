@@ -16,6 +16,8 @@ mod register;
 mod registration_budget;
 mod resources;
 mod router;
+#[cfg(feature = "sql")]
+mod sealed_columns;
 mod secret;
 mod sign_in;
 mod store;
@@ -27,6 +29,8 @@ pub use config::AsConfig;
 pub use keys::{KeyError, SigningKeys};
 pub use local_verifier::LocalVerifier;
 pub use resources::{ResourceInfo, Resources};
+#[cfg(feature = "sql")]
+pub use sealed_columns::sealed_columns;
 pub use secret::SecretHash;
 pub use sign_in::{Session, SignIn, User};
 #[cfg(feature = "sql")]

@@ -1,8 +1,12 @@
 //! One module per command.
 
+mod backup;
 mod call;
 pub(crate) mod failure;
+mod keys;
 mod login_link;
+mod progress;
+mod restore;
 mod run;
 mod scan;
 mod secret;
@@ -22,6 +26,9 @@ pub(crate) async fn run(cli: Cli, launcher: Launcher) -> ExitCode {
         Command::Up(args) => up::up(args, launcher).await,
         Command::LoginLink(args) => login_link::login_link(args).await,
         Command::Secret(args) => secret::secret(args).await,
+        Command::Keys(command) => keys::keys(command).await,
+        Command::Backup(args) => backup::backup(args).await,
+        Command::Restore(args) => restore::restore(args).await,
         Command::Call(args) => call::call(args).await,
         Command::Scan(args) => Ok(scan::scan(&args)),
         Command::Run(args) => run::run(args, launcher).await,

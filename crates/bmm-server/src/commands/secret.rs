@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use bmm_oauth::{Clock as _, SystemClock};
@@ -10,9 +11,9 @@ use zeroize::Zeroizing;
 
 use crate::cli::SecretArgs;
 use crate::data_dir::{DataDir, default_path};
-use crate::db::{Db, LOCAL_ORGANISATION};
-use crate::keys::stored_vault;
+use crate::db::LOCAL_ORGANISATION;
 use crate::secrets::{MAX_VALUE_BYTES, SecretStore, SecretValue};
+use crate::storage::Storage;
 
 pub(crate) async fn secret(args: SecretArgs) -> anyhow::Result<ExitCode> {
     let SecretArgs { slug, name, data_dir } = args;
@@ -29,19 +30,12 @@ pub(crate) async fn secret(args: SecretArgs) -> anyhow::Result<ExitCode> {
 
     // Not before the value is there: a `bmm up` may want to start meanwhile.
     let visit = DataDir::visit(&path)?;
-    let db = if visit.is_served() {
-        Db::attach(&visit.database()).await?
-    } else {
-        Db::open(&visit.database()).await?
-    };
-    let vault = stored_vault(&visit.kek(), &db)
-        .await?
-        .context("nothing was deployed in this data directory yet; run `bmm up SPEC` first")?;
-    let store = SecretStore::new(db.clone(), vault);
+    let storage = Storage::visit(&visit).await?;
+    let store = SecretStore::new(storage.db.clone(), Arc::clone(&storage.vault));
     store
         .set(LOCAL_ORGANISATION, &slug, &name, &value, SystemClock.now())
         .await?;
-    db.close().await;
+    storage.close().await?;
     let from_when = if visit.is_served() {
         "the bmm that is running takes it up within a few seconds"
     } else {

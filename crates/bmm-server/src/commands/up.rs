@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::io::{IsTerminal as _, Write as _};
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -20,6 +21,7 @@ use crate::commands::login_link::PUBLIC_URL;
 use crate::commands::spec_file;
 use crate::data_dir::{DataDir, default_path};
 use crate::deploy::Admitted;
+use crate::keys;
 use crate::pages::ServerCard;
 use crate::public_url::PublicUrl;
 use crate::serve::serve;
@@ -49,14 +51,17 @@ pub(crate) async fn up(args: UpArgs, launcher: Launcher) -> anyhow::Result<ExitC
     let public_url = PublicUrl::decide(args.public_url.as_deref(), listening, args.insecure_http)?;
 
     let app = App::build(&dir, &public_url, listening, launcher).await?;
-    if specs.is_empty() && app.db.servers().await?.is_empty() {
+    if specs.is_empty() && app.storage.db.servers().await?.is_empty() {
         specs.push(
             admit(DEMO.as_bytes().to_vec())
                 .map_err(|problems| anyhow::anyhow!("the demo: {}", problems.join("; ")))?,
         );
     }
 
-    app.db.set_setting(PUBLIC_URL, public_url.as_str()).await?;
+    app.storage
+        .db
+        .set_setting(PUBLIC_URL, public_url.as_str())
+        .await?;
 
     let (stop, stopped) = watch::channel(false);
     let serving = tokio::spawn(serve(listener, app.router.clone(), stopped));
@@ -70,8 +75,10 @@ pub(crate) async fn up(args: UpArgs, launcher: Launcher) -> anyhow::Result<ExitC
         None => ExitCode::SUCCESS,
         Some(Err(error)) => super::failure::tell(&error),
         Some(Ok(())) => {
+            let vault = Arc::clone(&app.storage.vault);
             tokio::select! {
                 () = app.deploys.follow_secrets() => {}
+                () = keys::keep(vault, dir.kek(), Arc::clone(&app.clock)) => {}
                 () = &mut signal => {}
             }
             ExitCode::SUCCESS
@@ -87,7 +94,7 @@ pub(crate) async fn up(args: UpArgs, launcher: Launcher) -> anyhow::Result<ExitC
     if tokio::time::timeout(DRAIN, drained).await.is_err() {
         tracing::warn!("some calls were still running and were ended");
     }
-    app.db.close().await;
+    app.storage.close().await?;
     drop(dir);
     Ok(code)
 }
@@ -130,8 +137,8 @@ async fn start(args: &UpArgs, app: &App, public_url: &PublicUrl, specs: Vec<Admi
     }
 
     let now = app.clock.now();
-    let owner = app.db.local_owner(now).await?;
-    let sign_in_url = sign_in_link(&app.db, public_url.as_str(), &owner, now).await?;
+    let owner = app.storage.db.local_owner(now).await?;
+    let sign_in_url = sign_in_link(&app.storage.db, public_url.as_str(), &owner, now).await?;
     let servers = app.deploys.cards(&owner).await?;
     let text = if args.json {
         for server in &servers {

@@ -17,7 +17,7 @@ pub(crate) use secrets::SecretRow;
 pub(crate) use servers::{NewServer, ServerRow};
 
 /// One step per version of the tables, in order; never edited once released.
-const MIGRATIONS: [&str; 2] = [include_str!("schema_1.sql"), include_str!("schema_2.sql")];
+const MIGRATIONS: [&str; 1] = [include_str!("schema_1.sql")];
 
 /// The database. Clones share their connections.
 #[derive(Clone)]
@@ -106,18 +106,30 @@ impl Db {
         Ok(())
     }
 
-    /// The vault's wrapped keys as JSON.
-    pub(crate) async fn vault_keys(&self) -> Result<Option<String>, DbError> {
-        let row = sqlx::query("SELECT wrapped FROM vault_keys WHERE id = 1")
-            .fetch_optional(&self.pool)
+    /// Writes a copy of everything as it is at one moment, while others go on writing. The file must not exist.
+    pub(crate) async fn copy_to(&self, path: &str) -> Result<(), DbError> {
+        sqlx::query("VACUUM INTO $1")
+            .bind(path)
+            .execute(&self.pool)
             .await?;
-        Ok(row.map(|row| row.try_get(0)).transpose()?)
+        Ok(())
     }
 
-    /// Keeps the first wrapped keys; existing ones are never replaced here.
-    pub(crate) async fn insert_vault_keys(&self, wrapped: &str) -> Result<(), DbError> {
-        sqlx::query("INSERT INTO vault_keys (id, wrapped) VALUES (1, $1)")
-            .bind(wrapped)
+    /// Whether the file holds what was written to it.
+    pub(crate) async fn check(&self) -> Result<(), DbError> {
+        let said: String = sqlx::query_scalar("PRAGMA integrity_check(1)")
+            .fetch_one(&self.pool)
+            .await?;
+        if said == "ok" {
+            Ok(())
+        } else {
+            Err(DbError::Unreadable("its pages are damaged"))
+        }
+    }
+
+    /// Ends every session and voids every sign-in link.
+    pub(crate) async fn sign_everybody_out(&self) -> Result<(), DbError> {
+        sqlx::raw_sql("DELETE FROM sessions; DELETE FROM login_tokens;")
             .execute(&self.pool)
             .await?;
         Ok(())

@@ -3,11 +3,6 @@ CREATE TABLE instance (
     value TEXT NOT NULL
 ) STRICT;
 
-CREATE TABLE vault_keys (
-    id INTEGER PRIMARY KEY CHECK (id = 1),
-    wrapped TEXT NOT NULL
-) STRICT;
-
 CREATE TABLE users (
     id TEXT PRIMARY KEY,
     organisation TEXT NOT NULL,
@@ -46,4 +41,15 @@ CREATE TABLE slug_tombstones (
     slug TEXT PRIMARY KEY,
     organisation TEXT NOT NULL,
     deleted_at INTEGER NOT NULL
+) STRICT;
+
+-- Values of servers' required secrets, sealed to (organisation, slug, name). A server's largest `revision` tells a change.
+CREATE TABLE server_secrets (
+    slug TEXT NOT NULL REFERENCES servers (slug) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    organisation TEXT NOT NULL,
+    revision INTEGER NOT NULL,
+    sealed TEXT NOT NULL,
+    updated_at INTEGER NOT NULL,
+    PRIMARY KEY (slug, name)
 ) STRICT;

@@ -28,9 +28,22 @@ pub(crate) fn command(args: &[&str]) -> Command {
     command
 }
 
-/// Runs `bmm` to its end.
+/// Runs `bmm` to its end; one that does not come to it is ended, with exit code 124.
 pub(crate) fn run(args: &[&str]) -> Output {
-    command(args).output().expect("bmm runs")
+    let bmm = command(args);
+    let mut timed = Command::new("timeout");
+    timed
+        .arg("120")
+        .arg(bmm.get_program())
+        .args(bmm.get_args())
+        .stdin(Stdio::null());
+    for (name, value) in bmm.get_envs() {
+        match value {
+            Some(value) => timed.env(name, value),
+            None => timed.env_remove(name),
+        };
+    }
+    timed.output().expect("bmm runs")
 }
 
 /// The lines a failed command printed to stderr.

@@ -11,6 +11,7 @@ mod bmm;
 mod clients;
 mod conformance;
 mod http;
+mod keys;
 mod node;
 mod refusals;
 mod restart;

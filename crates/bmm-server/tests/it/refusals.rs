@@ -112,17 +112,20 @@ fn a_directory_that_cannot_be_written_is_one_line() {
 }
 
 #[test]
-fn a_directory_from_a_newer_version_is_one_line() {
-    let place = Place::new();
-    let data = place.data();
-    fs::create_dir(&data).expect("creates");
-    fs::write(place.path("data/VERSION"), "2\n").expect("writes");
-    let line = refusal(&["up", "--listen", "127.0.0.1:0", "--data-dir", &data]);
-    assert!(line.contains("newer version"), "{line}");
-    assert_eq!(
-        fs::read_to_string(place.path("data/VERSION")).expect("reads"),
-        "2\n"
-    );
+fn a_directory_from_another_version_is_one_line_and_left_alone() {
+    for (version, said) in [("1", "before the first release"), ("3", "newer version")] {
+        let place = Place::new();
+        let data = place.data();
+        fs::create_dir(&data).expect("creates");
+        fs::write(place.path("data/VERSION"), version).expect("writes");
+        let line = refusal(&["up", "--listen", "127.0.0.1:0", "--data-dir", &data]);
+        assert!(line.contains(said), "{line}");
+        assert_eq!(
+            fs::read_to_string(place.path("data/VERSION")).expect("reads"),
+            version
+        );
+        assert_eq!(fs::read_dir(&data).expect("lists").count(), 1);
+    }
 }
 
 #[test]

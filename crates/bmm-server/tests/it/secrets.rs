@@ -13,7 +13,7 @@ use crate::bmm::{Place, Up, command, eventually, free_address, run, said, shout_
 use crate::http::{Response, post_form};
 
 /// `printf data | openssl dgst -sha256 -hmac VALUE`
-const FIRST: (&str, &str) = (
+pub(crate) const FIRST: (&str, &str) = (
     "first-5ecret-value",
     "6ff4b4962eccf26999030a012330425a9c4a9ceeab6af4e4df635ed70923f986",
 );
@@ -26,7 +26,7 @@ const SECOND: (&str, &str) = (
 const NOTICED: Duration = Duration::from_secs(20);
 
 /// A server whose tool shows that it has the secret, without showing it.
-fn sealing_spec(slug: &str) -> Value {
+pub(crate) fn sealing_spec(slug: &str) -> Value {
     let mut spec = shout_spec(slug);
     spec["tools"][0]["name"] = json!("mac");
     spec["tools"][0]["implementation"] = json!(
@@ -99,7 +99,7 @@ impl Hosted {
 const FORM: &str = "/dashboard/sealing/secrets/SIGNING_KEY";
 
 /// `bmm secret` with this on its standard input.
-fn secret(place: &Place, slug: &str, name: &str, value: &str) -> Output {
+pub(crate) fn secret(place: &Place, slug: &str, name: &str, value: &str) -> Output {
     let data = place.data();
     let mut child = command(&["secret", slug, name, "--data-dir", &data])
         .stdin(Stdio::piped())

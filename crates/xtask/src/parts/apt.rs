@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::command::{run, works};
+use super::command::{is_root, run, works};
 
 /// Installs packages; refreshes the lists once.
 #[derive(Default)]
@@ -15,11 +15,7 @@ pub(super) struct Apt {
 impl Apt {
     /// Installs the packages, or says in one line what somebody else has to install.
     pub(super) fn install(&mut self, packages: &[&str]) -> Result<()> {
-        let root = Command::new("id")
-            .arg("-u")
-            .output()
-            .is_ok_and(|output| output.stdout == b"0\n");
-        if !root || !works("apt-get", &["--version"]) {
+        if !is_root() || !works("apt-get", &["--version"]) {
             bail!(
                 "only root on Debian or Ubuntu can have it installed (there: apt-get install {})",
                 packages.join(" ")

@@ -21,3 +21,11 @@ pub(super) fn run(command: &mut Command) -> Result<()> {
     }
     Ok(())
 }
+
+/// Whether this process may install packages and become other users.
+pub(super) fn is_root() -> bool {
+    Command::new("id")
+        .arg("-u")
+        .output()
+        .is_ok_and(|output| output.stdout == b"0\n")
+}

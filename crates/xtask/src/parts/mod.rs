@@ -1,25 +1,35 @@
-//! The real parts that tests drive. Each is found, or installed below the target folder, and then named to the tests by
-//! environment variables; a test that does not find its variable is `#[ignore]`d in plain `cargo test`.
+//! The real parts that tests drive. Each is found, or installed (below the target folder, where it is not a package of the
+//! system), started if it has to run, and then named to the tests by environment variables; a test that does not find its
+//! variable is `#[ignore]`d in plain `cargo test`.
 
 mod apt;
 mod command;
 mod node;
 mod part;
+mod postgres;
 mod python;
+mod scratch;
+mod softhsm;
 mod stamp;
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
 use crate::workspace::Workspace;
 use apt::Apt;
-use part::Part;
+use part::{Part, Started};
 
-/// Provides every part; gives the environment variables for the tests.
-pub(crate) fn provide_all(workspace: &Workspace) -> Result<Vec<(&'static str, PathBuf)>> {
+/// The parts, running as long as this lives.
+pub(crate) struct Parts {
+    /// Environment variables for the tests.
+    pub(crate) exports: Vec<(&'static str, OsString)>,
+    _running: Vec<Box<dyn std::any::Any>>,
+}
+
+/// Provides every part.
+pub(crate) fn provide_all(workspace: &Workspace) -> Result<Parts> {
     let cache = workspace.target.join("parts");
     std::fs::create_dir_all(&cache).with_context(|| cache.display().to_string())?;
     // Two runs on one target folder would install over each other.
@@ -27,38 +37,42 @@ pub(crate) fn provide_all(workspace: &Workspace) -> Result<Vec<(&'static str, Pa
     lock.lock().context("the lock of the parts folder")?;
 
     let clients = workspace.root.join("crates/bmm-server/tests/clients");
-    let parts: [Box<dyn Part>; 2] = [
+    let parts: [Box<dyn Part>; 4] = [
         Box::new(node::Node::new(&cache, &clients)),
         Box::new(python::Python::new(&cache, &clients)),
+        Box::new(postgres::Postgres),
+        Box::new(softhsm::SoftHsm),
     ];
     let mut apt = Apt::default();
     let mut exports = Vec::new();
+    let mut running = Vec::new();
     for part in &parts {
-        let values = provide(part.as_ref(), &mut apt).with_context(|| {
+        let started = provide(part.as_ref(), &mut apt).with_context(|| {
             format!(
                 "{} is missing, install it or set {}",
                 part.name(),
                 part.variables().join(" and ")
             )
         })?;
-        exports.extend(part.variables().iter().copied().zip(values));
+        exports.extend(part.variables().iter().copied().zip(started.values));
+        running.extend(started.running);
     }
-    Ok(exports)
+    Ok(Parts {
+        exports,
+        _running: running,
+    })
 }
 
-fn provide(part: &dyn Part, apt: &mut Apt) -> Result<Vec<PathBuf>> {
+fn provide(part: &dyn Part, apt: &mut Apt) -> Result<Started> {
     let given: Vec<OsString> = part.variables().iter().filter_map(std::env::var_os).collect();
     if given.len() == part.variables().len() {
         println!("{}: as {} says", part.name(), part.variables().join(" and "));
-        return given
-            .into_iter()
-            .map(|path| Ok(std::path::absolute(path)?))
-            .collect();
+        return Ok(Started::files(given));
     }
-    if let Some(found) = part.find()? {
-        return Ok(found);
+    if !part.is_installed()? {
+        println!("{}: installing", part.name());
+        part.install(apt)?;
+        anyhow::ensure!(part.is_installed()?, "it was installed and still is not there");
     }
-    println!("{}: installing", part.name());
-    part.install(apt)?;
-    part.find()?.context("it was installed and still is not there")
+    part.start()
 }

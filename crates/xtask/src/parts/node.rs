@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use super::apt::Apt;
 use super::command::{run, works};
-use super::part::Part;
+use super::part::{Part, Started};
 use super::stamp::{Stamp, make_empty};
 
 /// Of npm, any version will do: Node.js itself is one of the locked packages.
@@ -23,6 +23,15 @@ impl Node {
             manifests: ["package.json", "package-lock.json", ".npmrc"].map(|name| clients.join(name)),
         }
     }
+
+    fn modules(&self) -> PathBuf {
+        self.folder.join("node_modules")
+    }
+
+    /// Not `.bin/node`: npm 9 does not link what an optional package brings.
+    fn executable(&self) -> Result<PathBuf> {
+        Ok(self.modules().join(package()?).join("bin/node"))
+    }
 }
 
 impl Part for Node {
@@ -34,12 +43,8 @@ impl Part for Node {
         &["BMM_TEST_NODE", "BMM_TEST_NODE_MODULES"]
     }
 
-    fn find(&self) -> Result<Option<Vec<PathBuf>>> {
-        let modules = self.folder.join("node_modules");
-        // Not `.bin/node`: npm 9 does not link what an optional package brings.
-        let executable = modules.join(package()?).join("bin/node");
-        let installed = Stamp::new(&self.folder, &self.manifests)?.holds() && executable.exists();
-        Ok(installed.then(|| vec![executable, modules]))
+    fn is_installed(&self) -> Result<bool> {
+        Ok(Stamp::new(&self.folder, &self.manifests)?.holds() && self.executable()?.exists())
     }
 
     fn install(&self, apt: &mut Apt) -> Result<()> {
@@ -57,6 +62,10 @@ impl Part for Node {
             .args(["ci", "--ignore-scripts", "--loglevel=error"])
             .current_dir(&self.folder))?;
         Stamp::new(&self.folder, &self.manifests)?.write()
+    }
+
+    fn start(&self) -> Result<Started> {
+        Ok(Started::files([self.executable()?, self.modules()]))
     }
 }
 

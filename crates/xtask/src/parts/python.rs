@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::apt::Apt;
 use super::command::{run, works};
-use super::part::Part;
+use super::part::{Part, Started};
 use super::stamp::{Stamp, make_empty};
 
 /// Succeeds on an interpreter that can make the environment.
@@ -26,6 +26,10 @@ impl Python {
         }
     }
 
+    fn interpreter(&self) -> PathBuf {
+        self.folder.join("bin/python")
+    }
+
     fn stamp(&self) -> Result<Stamp> {
         Stamp::new(&self.folder, std::slice::from_ref(&self.requirements))
     }
@@ -40,10 +44,8 @@ impl Part for Python {
         &["BMM_TEST_PYTHON"]
     }
 
-    fn find(&self) -> Result<Option<Vec<PathBuf>>> {
-        let python = self.folder.join("bin/python");
-        let installed = self.stamp()?.holds() && python.exists();
-        Ok(installed.then(|| vec![python]))
+    fn is_installed(&self) -> Result<bool> {
+        Ok(self.stamp()?.holds() && self.interpreter().exists())
     }
 
     fn install(&self, apt: &mut Apt) -> Result<()> {
@@ -52,7 +54,7 @@ impl Part for Python {
         }
         make_empty(&self.folder)?;
         run(Command::new("python3").args(["-m", "venv"]).arg(&self.folder))?;
-        run(Command::new(self.folder.join("bin/python"))
+        run(Command::new(self.interpreter())
             .args([
                 "-m",
                 "pip",
@@ -65,5 +67,9 @@ impl Part for Python {
             .arg("--requirement")
             .arg(&self.requirements))?;
         self.stamp()?.write()
+    }
+
+    fn start(&self) -> Result<Started> {
+        Ok(Started::files([self.interpreter()]))
     }
 }

@@ -35,6 +35,7 @@ const OPTIONAL: &[(&str, &str)] = &[
     ("bmm-oauth", "bmm-vault"),
     ("bmm-oauth", "axum"),
     ("bmm-oauth", "sqlx"),
+    ("bmm-vault", "cryptoki"),
     ("bmm-vault", "sqlx"),
 ];
 
@@ -52,6 +53,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("rquickjs*", &["bmm-runner"]),
     ("oxc*", &["bmm-spec"]),
     ("aes-gcm", &["bmm-vault"]),
+    ("cryptoki", &["bmm-vault"]),
     ("jsonwebtoken", &["bmm-oauth"]),
     ("seccompiler", &["bmm-cage"]),
     ("landlock", &["bmm-cage"]),

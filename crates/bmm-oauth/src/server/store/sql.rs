@@ -77,6 +77,31 @@ impl SqlStore {
         }
     }
 
+    /// Ends every grant and with it every refresh token, and drops what waits for consent or redemption: after a restore, say,
+    /// which would bring back what was revoked since. Access tokens that are out live on until they expire.
+    pub async fn end_all_grants(&self) -> Result<(), StoreError> {
+        let ended = async {
+            let mut tx = self.begin().await?;
+            for table in [
+                "oauth_refresh_tokens",
+                "oauth_codes",
+                "oauth_consents",
+                "oauth_grants",
+            ] {
+                let delete = sqlx::AssertSqlSafe(format!("DELETE FROM {table}"));
+                sqlx::query(delete).execute(&mut *tx).await?;
+            }
+            tx.commit().await
+        };
+        ended.await.map_err(|e| failed("cannot end the grants", e))
+    }
+
+    /// Closes all connections; the write-ahead log is folded in.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+
     async fn with_options(options: SqliteConnectOptions) -> Result<Self, StoreError> {
         let options = options
             .create_if_missing(true)

@@ -5,10 +5,14 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use zeroize::Zeroizing;
 
-use crate::dek::{KEY_BYTES, Key, random};
+use super::{Kek, KekId};
 use crate::error::VaultError;
+use crate::key::{KEY_BYTES, Key, NONCE_BYTES, TAG_BYTES, random};
+use crate::sealed::MAX_VALUE_BYTES;
 
 /// A key-encryption key held in memory: 32 bytes from a file of its own or from the host.
 pub struct LocalKek {
@@ -75,8 +79,56 @@ impl LocalKek {
         Ok(Self::from_bytes(bytes))
     }
 
-    pub(crate) fn key(&self) -> &Key {
-        &self.key
+    /// Opens a value from before envelopes: one that was encrypted with the KEK's own bytes.
+    ///
+    /// The layout is `nonce (12) | ciphertext | tag (16)` in standard base64, with or without padding: AES-256-GCM
+    /// without associated data. Such a value names no key, and nothing binds it to a place, so that one moved to another
+    /// row opens there. This exists for the first sweep (`Sweeper::migrate_legacy`), which seals them anew and then
+    /// closes this way for good; nothing else should call it.
+    ///
+    /// # Errors
+    ///
+    /// [`VaultError::Malformed`] or [`VaultError::Truncated`] if it is not of this layout, [`VaultError::Altered`] if
+    /// it was changed or encrypted with another key.
+    pub fn insecure_open_legacy(&self, legacy: &str) -> Result<Zeroizing<Vec<u8>>, VaultError> {
+        if legacy.len() > MAX_VALUE_BYTES * 2 {
+            return Err(VaultError::Malformed);
+        }
+        let bytes = STANDARD
+            .decode(legacy)
+            .or_else(|_| STANDARD_NO_PAD.decode(legacy))
+            .map_err(|_| VaultError::Malformed)?;
+        let (nonce, sealed) = bytes
+            .split_first_chunk::<NONCE_BYTES>()
+            .filter(|(_, sealed)| sealed.len() >= TAG_BYTES)
+            .ok_or(VaultError::Truncated)?;
+        Key::raw(self.key.secret())
+            .decrypt(nonce, b"", Zeroizing::new(sealed.to_vec()))
+            .ok_or(VaultError::Altered)
+    }
+}
+
+impl Kek for LocalKek {
+    fn id(&self) -> KekId {
+        KekId(*self.key.id())
+    }
+
+    fn wrap_key(&self, key: &[u8; 32], binding: &[u8]) -> Result<Vec<u8>, VaultError> {
+        let mut nonce = [0; NONCE_BYTES];
+        random(&mut nonce)?;
+        let mut out = nonce.to_vec();
+        self.key.encrypt_onto(&mut out, &nonce, binding, key)?;
+        Ok(out)
+    }
+
+    fn unwrap_key(&self, wrapped: &[u8], binding: &[u8]) -> Result<Zeroizing<[u8; 32]>, VaultError> {
+        let (nonce, sealed) = wrapped.split_first_chunk().ok_or(VaultError::Altered)?;
+        let plain = self
+            .key
+            .decrypt(nonce, binding, Zeroizing::new(sealed.to_vec()))
+            .ok_or(VaultError::Altered)?;
+        let plain: &[u8; 32] = plain.as_slice().try_into().map_err(|_| VaultError::Altered)?;
+        Ok(Zeroizing::new(*plain))
     }
 }
 
