@@ -71,10 +71,14 @@ pub(crate) async fn keep(vault: Arc<SqlVault>, kek: PathBuf, clock: Arc<dyn Cloc
 }
 
 async fn keep_once(vault: &SqlVault, kek: &Path, now: Timestamp) -> anyhow::Result<()> {
-    let on_disk = LocalKek::load(kek)?;
-    if on_disk.id() != vault.kek_id() {
-        vault.use_kek(Arc::new(on_disk)).await?;
-        tracing::info!("the key-encryption key was changed");
+    match LocalKek::load(kek) {
+        Ok(on_disk) if on_disk.id() != vault.kek_id() => {
+            vault.use_kek(Arc::new(on_disk)).await?;
+            tracing::info!("the key-encryption key was changed");
+        }
+        Ok(_) => {}
+        // What was loaded goes on; who is told now can still put it back.
+        Err(error) => tracing::warn!(%error, "the key file cannot be used; the next start will need it"),
     }
     let done = vault.maintain(SweepConfig::default(), wall(now)).await?;
     for step in done.steps {
