@@ -12,8 +12,8 @@ use anyhow::Context as _;
 use axum::Router;
 use axum::routing::get;
 use bmm_oauth::{
-    Algorithm, AsConfig, AuthorizationServer, BoxFuture, Issuer, MemoryStore, RequireAuthLayer, ResourceInfo,
-    ResourceUri, Resources, Scopes, Session, SignIn, SigningKeys, Subject, User,
+    Algorithm, AsConfig, AuthorizationServer, BoxError, BoxFuture, Issuer, MemoryStore, RequireAuthLayer,
+    ResourceInfo, ResourceUri, Resources, Scopes, Session, SignIn, SigningKeys, Subject, User,
 };
 use bmm_runner::engine::{CagedEngine, EngineLimits};
 use bmm_runner::{Connector, Runner};
@@ -89,12 +89,16 @@ struct OnlyResource {
 }
 
 impl Resources for OnlyResource {
-    fn lookup<'a>(&'a self, asked: &'a ResourceUri, _: &'a Subject) -> BoxFuture<'a, Option<ResourceInfo>> {
+    fn lookup<'a>(
+        &'a self,
+        asked: &'a ResourceUri,
+        _: &'a Subject,
+    ) -> BoxFuture<'a, Result<Option<ResourceInfo>, BoxError>> {
         let info = (*asked == self.uri).then(|| ResourceInfo {
             name: "Tools".to_owned(),
             scopes_supported: self.scopes.clone(),
             default_scopes: self.scopes.clone(),
         });
-        Box::pin(async move { info })
+        Box::pin(async move { Ok(info) })
     }
 }

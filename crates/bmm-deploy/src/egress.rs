@@ -15,7 +15,7 @@ use bmm_net::{DialError, Dialer, HostPattern};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -60,8 +60,11 @@ impl Default for EgressLimits {
 pub struct EgressProxy {
     dialer: Dialer,
     jwks: Arc<dyn Fn() -> BoxFuture<'static, Bytes> + Send + Sync>,
+    revocations: Option<Arc<Revocations>>,
     limits: EgressLimits,
 }
+
+type Revocations = dyn Fn(Option<u64>) -> BoxFuture<'static, Option<Bytes>> + Send + Sync;
 
 impl EgressProxy {
     /// Dials with `dialer`. `jwks` gives the host's JSON Web Key Set, which servers ask for with `GET /jwks`.
@@ -72,8 +75,19 @@ impl EgressProxy {
         Self {
             dialer,
             jwks: Arc::new(jwks),
+            revocations: None,
             limits: EgressLimits::default(),
         }
+    }
+
+    /// Gives the host's feed of revoked grants, which servers follow with `GET /revocations?after=<n>`: what came after the number;
+    /// or all, at once, if they name none. It may wait 20 s for news. `None` means that it cannot say.
+    pub fn with_revocations<F>(mut self, revocations: F) -> Self
+    where
+        F: Fn(Option<u64>) -> BoxFuture<'static, Option<Bytes>> + Send + Sync + 'static,
+    {
+        self.revocations = Some(Arc::new(revocations));
+        self
     }
 
     /// Other bounds.
@@ -195,15 +209,37 @@ impl Session {
                 .insert(ALLOW, HeaderValue::from_static("CONNECT, GET"));
             return response;
         }
+        self.page(request.uri())
+            .await
+            .unwrap_or_else(Refusal::into_response)
+    }
+
+    /// What the host answers itself.
+    async fn page(&self, uri: &Uri) -> Result<Response<Full<Bytes>>, Refusal> {
         // With an authority it asks for somebody else's page.
-        if request.uri().authority().is_none() && request.uri().path() == "/jwks" {
-            let mut response = Response::new(Full::from((self.proxy.jwks)().await));
-            response
-                .headers_mut()
-                .insert(CONTENT_TYPE, HeaderValue::from_static("application/jwk-set+json"));
-            return response;
+        if uri.authority().is_some() {
+            return Err(Refusal::Page);
         }
-        Refusal::Page.into_response()
+        let (content_type, body) = match (uri.path(), &self.proxy.revocations) {
+            ("/jwks", _) => ("application/jwk-set+json", (self.proxy.jwks)().await),
+            ("/revocations", Some(revocations)) => {
+                let after = match uri.query() {
+                    None => None,
+                    Some(query) => {
+                        let number = query.strip_prefix("after=").and_then(|after| after.parse().ok());
+                        Some(number.ok_or(Refusal::Page)?)
+                    }
+                };
+                let page = revocations(after).await.ok_or(Refusal::Unavailable)?;
+                ("application/json", page)
+            }
+            _ => return Err(Refusal::Page),
+        };
+        let mut response = Response::new(Full::from(body));
+        response
+            .headers_mut()
+            .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        Ok(response)
     }
 
     async fn connect(&self, request: &Request<Incoming>) -> Result<TcpStream, Refusal> {
@@ -245,6 +281,7 @@ impl Session {
 enum Refusal {
     Method,
     Page,
+    Unavailable,
     Authority,
     Host,
     Address,
@@ -261,6 +298,11 @@ impl Refusal {
                 "only CONNECT host:port",
             ),
             Self::Page => (StatusCode::FORBIDDEN, "forbidden", "only CONNECT host:port"),
+            Self::Unavailable => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                "the host cannot say now",
+            ),
             Self::Authority => (StatusCode::FORBIDDEN, "forbidden", "only CONNECT host:port"),
             Self::Host => (
                 StatusCode::FORBIDDEN,

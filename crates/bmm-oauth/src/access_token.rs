@@ -1,18 +1,19 @@
 //! RFC 9068 access tokens, read strictly. Defends against the confusions of RFC 8725: the header chooses nothing
-//! but a key id, every claim has one type, and issuer and audience are compared exactly.
+//! but a key id, every claim has one type and stands once, and issuer and audience are compared exactly.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::{Deserialize, Serialize};
+#[cfg(feature = "server")]
+use serde::Serialize;
 
 use crate::clock::Timestamp;
+use crate::compact_jws::CompactJws;
 use crate::issuer::Issuer;
-use crate::json_object;
+use crate::jwk::{Thumbprint, VerifyingKey};
 #[cfg(feature = "server")]
 use crate::key_set::KeySet;
-use crate::key_set::{MAX_KID_BYTES, VerifyingKey};
+use crate::key_set::MAX_KID_BYTES;
 use crate::resource_uri::ResourceUri;
-use crate::verifier::{AuthInfo, Subject};
+use crate::strict_json::{Object, Reason, Value};
+use crate::verifier::{AuthInfo, Subject, Verified};
 
 /// Longest accepted token, in bytes.
 pub(crate) const MAX_TOKEN_BYTES: usize = 8 * 1024;
@@ -20,11 +21,15 @@ pub(crate) const MAX_TOKEN_BYTES: usize = 8 * 1024;
 /// How far `iat` and `nbf` may lie in the future: another machine's clock. `exp` gets no such grace.
 const CLOCK_SKEW_SECS: u64 = 5;
 
-/// The claims of a token, as issued. All are required but `scope`, and none has more than one type except `aud`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// Longest `sub`, `client_id`, `jti` or grant id, in bytes.
+const MAX_NAME_BYTES: usize = 512;
+
+/// The claims of a token, as issued. [`judge`] reads them back and requires all but `scope` and `cnf`.
+#[cfg(feature = "server")]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Claims {
     pub(crate) iss: String,
-    pub(crate) aud: Audience,
+    pub(crate) aud: String,
     pub(crate) sub: String,
     pub(crate) client_id: String,
     pub(crate) grant_id: String,
@@ -32,64 +37,41 @@ pub(crate) struct Claims {
     pub(crate) iat: u64,
     pub(crate) nbf: u64,
     pub(crate) exp: u64,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) scope: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cnf: Option<Confirmation>,
 }
 
-/// `aud`: RFC 7519 section 4.1.3 allows a string or an array. An array must hold just one: a token is for one resource.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(untagged)]
-pub(crate) enum Audience {
-    One(String),
-    Many(Vec<String>),
+/// `cnf` of a token that is bound to a key (RFC 9449 section 6.1).
+#[cfg(feature = "server")]
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Confirmation {
+    pub(crate) jkt: String,
 }
 
-/// The three parts of a compact JWS, and what its header says. Nothing is verified yet.
+/// A token that names its key. Nothing is verified yet.
 pub(crate) struct Unverified<'a> {
-    pub(crate) kid: String,
-    algorithm: String,
-    signing_input: &'a str,
-    payload: &'a str,
-    signature: &'a str,
+    jws: CompactJws<'a>,
 }
-
-/// Why a token is refused; for the log only.
-pub(crate) type Reason = &'static str;
 
 impl<'a> Unverified<'a> {
-    /// Reads the header. `crit` and keys or key addresses inside the token are refused (RFC 8725 sections 3.1, 3.10, 3.11).
+    /// Reads the header: an access token by its type (RFC 9068 section 4, RFC 8725 section 3.11), with a key id and no key.
     pub(crate) fn parse(token: &'a str) -> Result<Self, Reason> {
-        if token.len() > MAX_TOKEN_BYTES {
-            return Err("longer than 8 KiB");
+        let jws = CompactJws::parse(token, MAX_TOKEN_BYTES)?;
+        jws.check_typ("at+jwt")?;
+        if jws.header.has_any(&["jwk"]) {
+            return Err("header brings a key");
         }
-        let (signing_input, signature) = token.rsplit_once('.').ok_or("not a JWS")?;
-        let (header, payload) = signing_input.split_once('.').ok_or("not a JWS")?;
-        if payload.contains('.') {
-            return Err("not a JWS of three parts");
+        if jws.header.text("kid")?.len() > MAX_KID_BYTES {
+            return Err("kid is too long");
         }
-        let header = URL_SAFE_NO_PAD
-            .decode(header)
-            .map_err(|_| "header is not base64url")?;
-        let header: Header = json_object::parse(&header).ok_or("header is not what it must be")?;
-        if header.names_a_key() {
-            return Err("header brings a key or critical extensions");
-        }
-        if !matches!(
-            header.typ.to_ascii_lowercase().as_str(),
-            "at+jwt" | "application/at+jwt"
-        ) {
-            return Err("typ is not at+jwt");
-        }
-        if header.kid.is_empty() || header.kid.len() > MAX_KID_BYTES {
-            return Err("kid is empty or too long");
-        }
-        Ok(Self {
-            kid: header.kid,
-            algorithm: header.alg,
-            signing_input,
-            payload,
-            signature,
-        })
+        Ok(Self { jws })
+    }
+
+    /// Which key is said to have signed it.
+    pub(crate) fn kid(&self) -> &str {
+        self.jws.header.text("kid").unwrap_or_default()
     }
 
     /// Checks signature and claims.
@@ -99,18 +81,8 @@ impl<'a> Unverified<'a> {
         expected: &Expected,
         now: Timestamp,
     ) -> Result<AuthInfo, Reason> {
-        if self.algorithm != key.algorithm().name() {
-            return Err("alg is not the key's");
-        }
-        if !key.verifies(self.signing_input.as_bytes(), self.signature) {
-            return Err("signature does not verify");
-        }
-        let payload = URL_SAFE_NO_PAD
-            .decode(self.payload)
-            .map_err(|_| "payload is not base64url")?;
-        let claims: Claims =
-            json_object::parse(&payload).ok_or("a claim is missing or has the wrong type")?;
-        judge(claims, expected, now)
+        self.jws.check_signature(key)?;
+        judge(&self.jws.claims()?, expected, now)
     }
 }
 
@@ -130,72 +102,80 @@ pub(crate) fn verify(
     now: Timestamp,
 ) -> Result<AuthInfo, Reason> {
     let token = Unverified::parse(token)?;
-    let key = keys.get(&token.kid).ok_or("unknown key id")?;
+    let key = keys.get(token.kid()).ok_or("unknown key id")?;
     token.verify(key, expected, now)
 }
 
 /// The decision over verified claims.
-fn judge(claims: Claims, expected: &Expected, now: Timestamp) -> Result<AuthInfo, Reason> {
-    if claims.iss != expected.issuer.as_str() {
+fn judge(claims: &Object, expected: &Expected, now: Timestamp) -> Result<AuthInfo, Reason> {
+    if claims.text("iss")? != expected.issuer.as_str() {
         return Err("issued by somebody else");
     }
-    let for_us = match &claims.aud {
-        Audience::One(aud) => aud == expected.resource.as_str(),
-        Audience::Many(auds) => matches!(auds.as_slice(), [aud] if aud == expected.resource.as_str()),
-    };
-    if !for_us {
-        return Err("for another audience");
-    }
+    check_audience(claims, &expected.resource)?;
     let soon = now.as_secs().saturating_add(CLOCK_SKEW_SECS);
-    if claims.exp <= now.as_secs() {
+    let expires_at = claims.whole("exp")?;
+    if expires_at <= now.as_secs() {
         return Err("expired");
     }
-    if claims.nbf > soon || claims.iat > soon {
+    if claims.whole("nbf")? > soon || claims.whole("iat")? > soon {
         return Err("not yet valid");
     }
-    if [&claims.sub, &claims.client_id, &claims.grant_id, &claims.jti]
-        .iter()
-        .any(|claim| claim.is_empty())
-    {
-        return Err("a required claim is empty");
-    }
-    Ok(AuthInfo {
+    name(claims, "jti")?;
+    Ok(AuthInfo::new(Verified {
         issuer: expected.issuer.clone(),
         resource: expected.resource.clone(),
-        subject: Subject::new(claims.sub),
-        client_id: claims.client_id,
-        scopes: claims.scope.parse().map_err(|_| "scope is malformed")?,
-        grant_id: claims.grant_id,
-        expires_at: Timestamp::from_secs(claims.exp),
-    })
+        subject: Subject::new(name(claims, "sub")?),
+        client_id: name(claims, "client_id")?.to_owned(),
+        scopes: claims
+            .optional_text("scope")?
+            .unwrap_or_default()
+            .parse()
+            .map_err(|_| "scope is malformed")?,
+        grant_id: name(claims, "grant_id")?.to_owned(),
+        expires_at: Timestamp::from_secs(expires_at),
+        bound_to: confirmation(claims)?,
+    }))
 }
 
-#[derive(Deserialize)]
-struct Header {
-    alg: String,
-    typ: String,
-    kid: String,
-    #[serde(default, deserialize_with = "present")]
-    crit: bool,
-    #[serde(default, deserialize_with = "present")]
-    b64: bool,
-    #[serde(default, deserialize_with = "present")]
-    jwk: bool,
-    #[serde(default, deserialize_with = "present")]
-    jku: bool,
-    #[serde(default, deserialize_with = "present")]
-    x5u: bool,
-    #[serde(default, deserialize_with = "present")]
-    x5c: bool,
-}
-
-impl Header {
-    fn names_a_key(&self) -> bool {
-        self.crit || self.b64 || self.jwk || self.jku || self.x5u || self.x5c
+/// `aud`: RFC 7519 section 4.1.3 allows a string or an array. An array must hold just one: a token is for one resource.
+pub(crate) fn check_audience(claims: &Object, resource: &ResourceUri) -> Result<(), Reason> {
+    let for_us = match claims.get("aud") {
+        Some(Value::Text(aud)) => aud == resource.as_str(),
+        Some(Value::Array(auds)) => {
+            matches!(auds.as_slice(), [Value::Text(aud)] if aud == resource.as_str())
+        }
+        _ => false,
+    };
+    if for_us {
+        Ok(())
+    } else {
+        Err("for another audience")
     }
 }
 
-/// Any value, `null` included, says that the member is there.
-fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
-    serde::de::IgnoredAny::deserialize(deserializer).map(|_| true)
+/// The key a token is bound to. A binding that cannot be checked here must not be passed over (RFC 7800 section 3.1).
+pub(crate) fn confirmation(claims: &Object) -> Result<Option<Thumbprint>, Reason> {
+    match claims.get("cnf") {
+        None => Ok(None),
+        Some(Value::Object(cnf)) => {
+            let only_jkt = cnf.len() == 1;
+            let jkt = Thumbprint::parse(cnf.text("jkt")?).ok_or("cnf.jkt is no thumbprint")?;
+            if only_jkt {
+                Ok(Some(jkt))
+            } else {
+                Err("cnf binds in a way that is not checked here")
+            }
+        }
+        Some(_) => Err("cnf is not an object"),
+    }
+}
+
+/// An identifier: there, not empty, not long.
+pub(crate) fn name<'a>(claims: &'a Object, member: &str) -> Result<&'a str, Reason> {
+    let name = claims.text(member)?;
+    if name.len() <= MAX_NAME_BYTES {
+        Ok(name)
+    } else {
+        Err("an identifier is too long")
+    }
 }

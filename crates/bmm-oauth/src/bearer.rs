@@ -1,12 +1,29 @@
-//! Finding the access token of a request (RFC 6750 section 2). Only the `Authorization` header counts.
+//! Finding the access token of a request (RFC 6750 section 2, RFC 9449 section 7.1). Only the `Authorization` header counts.
 
 use http::{HeaderMap, Uri, header};
+
+/// How a token is presented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scheme {
+    Bearer,
+    /// With a proof of the key that it is bound to.
+    Dpop,
+}
+
+impl Scheme {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Bearer => "Bearer",
+            Self::Dpop => "DPoP",
+        }
+    }
+}
 
 /// Where a request stands before any verification.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Presented<'a> {
     Nothing,
-    Token(&'a str),
+    Token(Scheme, &'a str),
     /// Two headers, a token that is none, or one in the query besides the header (RFC 6750 section 3.1, `invalid_request`).
     Malformed,
 }
@@ -24,14 +41,18 @@ pub(crate) fn presented<'a>(headers: &'a HeaderMap, uri: &Uri) -> Presented<'a> 
         return Presented::Malformed;
     };
     let (scheme, rest) = text.split_once(' ').unwrap_or((text, ""));
-    if !scheme.eq_ignore_ascii_case("bearer") {
+    let schemes = [Scheme::Bearer, Scheme::Dpop];
+    let Some(scheme) = schemes
+        .into_iter()
+        .find(|known| scheme.eq_ignore_ascii_case(known.name()))
+    else {
         return Presented::Nothing;
-    }
+    };
     let token = rest.trim_matches(' ');
     if !is_b64token(token) || has_token_in_query(uri) {
         Presented::Malformed
     } else {
-        Presented::Token(token)
+        Presented::Token(scheme, token)
     }
 }
 

@@ -1,8 +1,10 @@
-//! The `WWW-Authenticate` header of RFC 6750 section 3 with the `resource_metadata` parameter of RFC 9728
-//! section 5.1: one `Bearer` challenge, every parameter a quoted string.
+//! The `WWW-Authenticate` header of RFC 6750 section 3 and RFC 9449 section 7.1, with the `resource_metadata` parameter of RFC 9728
+//! section 5.1: one challenge for each scheme, every parameter a quoted string.
 
 use http::{HeaderValue, StatusCode};
 
+use crate::bearer::Scheme;
+use crate::dpop::ALGORITHMS;
 use crate::metadata::metadata_url;
 use crate::resource_uri::ResourceUri;
 use crate::scope::Scopes;
@@ -18,12 +20,18 @@ pub(crate) enum Refusal {
     InvalidToken,
     /// A good token that may not do this.
     InsufficientScope,
+    /// A bound token without a good proof of its key.
+    InvalidProof,
+    /// The proof lacks the nonce that comes with this answer.
+    UseNonce,
 }
 
 impl Refusal {
     pub(crate) fn status(self) -> StatusCode {
         match self {
-            Self::NoToken | Self::InvalidToken => StatusCode::UNAUTHORIZED,
+            Self::NoToken | Self::InvalidToken | Self::InvalidProof | Self::UseNonce => {
+                StatusCode::UNAUTHORIZED
+            }
             Self::MalformedRequest => StatusCode::BAD_REQUEST,
             Self::InsufficientScope => StatusCode::FORBIDDEN,
         }
@@ -35,6 +43,8 @@ impl Refusal {
             Self::MalformedRequest => Some("invalid_request"),
             Self::InvalidToken => Some("invalid_token"),
             Self::InsufficientScope => Some("insufficient_scope"),
+            Self::InvalidProof => Some("invalid_dpop_proof"),
+            Self::UseNonce => Some("use_dpop_nonce"),
         }
     }
 
@@ -45,22 +55,34 @@ impl Refusal {
             Self::MalformedRequest => "send exactly one access token, in the Authorization header",
             Self::InvalidToken => "the access token is not valid here",
             Self::InsufficientScope => "the access token does not cover this operation",
+            Self::InvalidProof => "the DPoP proof is not valid for this request",
+            Self::UseNonce => "the DPoP proof must hold the nonce of the DPoP-Nonce header",
         }
     }
 }
 
-/// The header value; `scopes` is what this request needs.
-pub(crate) fn challenge(refusal: Refusal, resource: &ResourceUri, scopes: &Scopes) -> HeaderValue {
-    let mut parameters = Vec::with_capacity(4);
-    if let Some(code) = refusal.code() {
+/// The header value for one scheme; `scopes` is what this request needs. Without a refusal it only says that the scheme is taken.
+pub(crate) fn challenge(
+    scheme: Scheme,
+    refusal: Option<Refusal>,
+    resource: &ResourceUri,
+    scopes: &Scopes,
+) -> HeaderValue {
+    let mut parameters = Vec::with_capacity(5);
+    if let Some(refusal) = refusal
+        && let Some(code) = refusal.code()
+    {
         parameters.push(parameter("error", code));
         parameters.push(parameter("error_description", refusal.description()));
+    }
+    if scheme == Scheme::Dpop {
+        parameters.push(parameter("algs", &ALGORITHMS.join(" ")));
     }
     parameters.push(parameter("resource_metadata", &metadata_url(resource)));
     if !scopes.is_empty() {
         parameters.push(parameter("scope", &scopes.to_string()));
     }
-    let text = format!("Bearer {}", parameters.join(", "));
+    let text = format!("{} {}", scheme.name(), parameters.join(", "));
     HeaderValue::from_str(&text).expect("quoting leaves printable ASCII only")
 }
 

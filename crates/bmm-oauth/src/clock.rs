@@ -1,5 +1,5 @@
 //! The one way to read the time in this crate. Nothing else here reads a clock, so that every decision can
-//! be tested at the second where it changes.
+//! be tested at the second where it changes. Waiting, and how long ago an answer came, is tokio's timer's, which tests pause.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -4,10 +4,9 @@
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 /// Request headers of MCP clients, beyond the ones every browser may send.
-const MCP_REQUEST_HEADERS: &str =
-    "authorization, content-type, mcp-protocol-version, mcp-method, mcp-name, mcp-session-id, last-event-id";
+const MCP_REQUEST_HEADERS: &str = "authorization, content-type, mcp-protocol-version, mcp-method, mcp-name, mcp-session-id, last-event-id, dpop";
 const MCP_METHODS: &str = "GET, POST, DELETE, OPTIONS";
-const MCP_EXPOSED: &str = "mcp-session-id, www-authenticate";
+const MCP_EXPOSED: &str = "mcp-session-id, www-authenticate, dpop-nonce";
 /// Longest answer to the question which headers may be sent.
 const MAX_ALLOWED_BYTES: usize = 1024;
 
@@ -58,7 +57,7 @@ pub(crate) fn public_endpoint(response: &mut HeaderMap, methods: &'static str) {
     );
     response.insert(
         header::ACCESS_CONTROL_ALLOW_HEADERS,
-        HeaderValue::from_static("authorization, content-type, mcp-protocol-version"),
+        HeaderValue::from_static("authorization, content-type, mcp-protocol-version, dpop"),
     );
     response.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("7200"));
 }

@@ -5,22 +5,25 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::request::Parts;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{Request, Response, header};
 use http_body::Body;
 use http_body_util::{Either, Full};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::bearer::{Presented, presented};
-use crate::challenge::{Refusal, challenge};
+use crate::bearer::Scheme;
+use crate::clock::SystemClock;
 use crate::cors;
+use crate::dpop::{ALGORITHMS, Dpop};
+use crate::events::EventSink;
+use crate::guard::Guard;
 use crate::issuer::Issuer;
 use crate::metadata::protected_resource;
 use crate::metadata_service::MetadataService;
 use crate::resource_uri::ResourceUri;
 use crate::scope::Scopes;
-use crate::verifier::{AuthInfo, BoxFuture, Verifier, VerifyError};
+use crate::scope_hierarchy::ScopeHierarchy;
+use crate::verifier::{AuthInfo, BoxFuture, Verifier};
 
 /// The body of a guarded service's answer: the guard's own, or the service's.
 pub type GuardedBody<B> = Either<Full<Bytes>, B>;
@@ -33,15 +36,10 @@ pub type GuardedBody<B> = Either<Full<Bytes>, B>;
 ///
 /// The layer looks at nothing but the token before the service is called, so even a GET that the service does not know is
 /// answered 401; put it around the whole service, not on a route.
+///
+/// A token that is bound to a key (RFC 9449) is refused unless the layer takes proofs ([`with_dpop`](Self::with_dpop)) and the request has one.
 #[derive(Clone)]
 pub struct RequireAuthLayer(Arc<Guard>);
-
-struct Guard {
-    resource: ResourceUri,
-    issuer: Issuer,
-    verifier: Arc<dyn Verifier>,
-    scopes: Scopes,
-}
 
 impl RequireAuthLayer {
     /// Guards `resource` with tokens of `issuer` that `verifier` accepts.
@@ -51,6 +49,10 @@ impl RequireAuthLayer {
             issuer,
             verifier: Arc::new(verifier),
             scopes: Scopes::empty(),
+            hierarchy: ScopeHierarchy::default(),
+            dpop: None,
+            events: None,
+            clock: Arc::new(SystemClock),
         }))
     }
 
@@ -61,23 +63,42 @@ impl RequireAuthLayer {
     pub fn with_scopes<I: IntoIterator<Item = S>, S: Into<String>>(self, scopes: I) -> Self {
         let scopes =
             Scopes::new(scopes).expect("scopes are printable ASCII without blanks, quotes and backslashes");
-        let Guard {
-            resource,
-            issuer,
-            verifier,
-            ..
-        } = &*self.0;
-        Self(Arc::new(Guard {
-            resource: resource.clone(),
-            issuer: issuer.clone(),
-            verifier: Arc::clone(verifier),
-            scopes,
-        }))
+        self.change(|guard| guard.scopes = scopes)
+    }
+
+    /// Some scopes include others.
+    pub fn with_scope_hierarchy(self, hierarchy: ScopeHierarchy) -> Self {
+        self.change(|guard| guard.hierarchy = hierarchy)
+    }
+
+    /// Takes tokens that are bound to a key, with their proofs.
+    pub fn with_dpop(self, dpop: Dpop) -> Self {
+        self.change(|guard| guard.dpop = Some(dpop))
+    }
+
+    /// Tells `events` of every token that is refused here. Requests without a token, and those let in, are not told.
+    pub fn with_events(self, events: impl EventSink) -> Self {
+        self.change(|guard| guard.events = Some(Arc::new(events)))
+    }
+
+    fn change(mut self, change: impl FnOnce(&mut Guard)) -> Self {
+        change(Arc::make_mut(&mut self.0));
+        self
     }
 
     /// The RFC 9728 document of the resource.
     pub fn metadata(&self) -> serde_json::Value {
-        protected_resource(&self.0.resource, &self.0.issuer, &self.0.scopes)
+        let mut document = protected_resource(&self.0.resource, &self.0.issuer, &self.0.scopes);
+        if let (Some(dpop), Some(members)) = (&self.0.dpop, document.as_object_mut()) {
+            members.insert(
+                "dpop_signing_alg_values_supported".to_owned(),
+                ALGORITHMS.to_vec().into(),
+            );
+            if dpop.is_required() {
+                members.insert("dpop_bound_access_tokens_required".to_owned(), true.into());
+            }
+        }
+        document
     }
 
     /// A service that answers with [`metadata`](Self::metadata), for the path [`metadata_path`](crate::metadata_path) at the root of
@@ -92,11 +113,20 @@ impl RequireAuthLayer {
         axum::Router::new().route_service(&crate::metadata_path(&self.0.resource), self.metadata_service())
     }
 
-    /// The answer to an authorized request that needs more than its token covers: 403 with all scopes of the operation, for the
-    /// client to step up to (MCP authorization, "Scope Challenge Handling").
+    /// The answer to an authorized request that needs more than its token covers: 403 with all scopes at once, those it has and
+    /// those the operation needs, for the client to step up to (MCP authorization, "Scope Challenge Handling").
+    pub fn step_up(&self, auth: &AuthInfo, needed: &Scopes) -> Response<Full<Bytes>> {
+        let scheme = match auth.bound_to() {
+            Some(_) => Scheme::Dpop,
+            None => Scheme::Bearer,
+        };
+        self.0.insufficient_scope(scheme, auth.scopes(), needed)
+    }
+
+    /// Like [`step_up`](Self::step_up), where it is not known what the token has.
     pub fn insufficient_scope(&self, needed: &Scopes) -> Response<Full<Bytes>> {
         self.0
-            .refuse(Refusal::InsufficientScope, &self.0.scopes.union(needed))
+            .insufficient_scope(Scheme::Bearer, &Scopes::empty(), needed)
     }
 }
 
@@ -154,6 +184,7 @@ where
             let mut response = match guard.admit(&parts).await {
                 Ok(info) => {
                     parts.headers.remove(header::AUTHORIZATION);
+                    parts.headers.remove("dpop");
                     parts.extensions.insert(info);
                     inner
                         .call(Request::from_parts(parts, body))
@@ -162,6 +193,7 @@ where
                 }
                 Err(answer) => (*answer).map(Either::Left),
             };
+            guard.give_nonce(response.headers_mut());
             if from_page
                 && !response
                     .headers()
@@ -172,75 +204,4 @@ where
             Ok(response)
         })
     }
-}
-
-impl Guard {
-    /// The caller's identity, or the answer that ends the request here.
-    async fn admit(&self, request: &Parts) -> Result<AuthInfo, Box<Response<Full<Bytes>>>> {
-        if cors::is_preflight(&request.method, &request.headers) {
-            let mut response = Response::new(Full::default());
-            *response.status_mut() = StatusCode::NO_CONTENT;
-            cors::mcp_preflight(&request.headers, response.headers_mut());
-            return Err(Box::new(response));
-        }
-        let refuse = |refusal| Err(Box::new(self.refuse(refusal, &self.scopes)));
-        let token = match presented(&request.headers, &request.uri) {
-            Presented::Token(token) => token.to_owned(),
-            Presented::Nothing => return refuse(Refusal::NoToken),
-            Presented::Malformed => return refuse(Refusal::MalformedRequest),
-        };
-        match self.verifier.verify(&token).await {
-            Ok(info) if info.resource != self.resource || info.issuer != self.issuer => {
-                // The verifier was made for something else: refuse rather than trust the wiring.
-                tracing::error!(resource = %self.resource, verified_for = %info.resource, "verifier of another resource");
-                refuse(Refusal::InvalidToken)
-            }
-            Ok(info) if info.scopes.covers(&self.scopes) => Ok(info),
-            Ok(_) => refuse(Refusal::InsufficientScope),
-            Err(VerifyError::Invalid(reason)) => {
-                tracing::debug!(resource = %self.resource, reason, "access token refused");
-                refuse(Refusal::InvalidToken)
-            }
-            Err(VerifyError::Unavailable(error)) => {
-                tracing::warn!(resource = %self.resource, %error, "access tokens cannot be verified");
-                Err(Box::new(unavailable()))
-            }
-        }
-    }
-
-    fn refuse(&self, refusal: Refusal, scopes: &Scopes) -> Response<Full<Bytes>> {
-        let code = refusal.code().unwrap_or("unauthorized");
-        let mut response = json_error(refusal.status(), code, refusal.description());
-        response.headers_mut().insert(
-            header::WWW_AUTHENTICATE,
-            challenge(refusal, &self.resource, scopes),
-        );
-        response
-    }
-}
-
-fn unavailable() -> Response<Full<Bytes>> {
-    let description = "access tokens cannot be verified now, try again";
-    let mut response = json_error(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "temporarily_unavailable",
-        description,
-    );
-    response
-        .headers_mut()
-        .insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
-    response
-}
-
-fn json_error(status: StatusCode, code: &str, description: &str) -> Response<Full<Bytes>> {
-    let body = serde_json::json!({ "error": code, "error_description": description });
-    let mut response = Response::new(Full::from(body.to_string()));
-    *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
-        .headers_mut()
-        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
 }

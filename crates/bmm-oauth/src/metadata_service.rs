@@ -25,7 +25,7 @@ impl MetadataService {
         }
     }
 
-    fn respond(&self, method: &Method) -> Response<Full<Bytes>> {
+    pub(crate) fn respond(&self, method: &Method) -> Response<Full<Bytes>> {
         let mut response = Response::new(Full::default());
         cors::public_endpoint(response.headers_mut(), "GET, HEAD, OPTIONS");
         match *method {

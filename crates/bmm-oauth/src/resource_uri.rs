@@ -38,6 +38,11 @@ impl ResourceUri {
         &self.text
     }
 
+    /// `scheme://host[:port]`.
+    pub(crate) fn origin(&self) -> String {
+        absolute_uri::origin(&self.url())
+    }
+
     pub(crate) fn url(&self) -> Url {
         Url::parse(&self.text).expect("the text was written by the URL parser")
     }

@@ -63,6 +63,12 @@ impl Scopes {
         Self(self.0.union(&other.0).cloned().collect())
     }
 
+    /// This set without `scope`.
+    pub(crate) fn without(mut self, scope: &str) -> Self {
+        self.0.remove(scope);
+        self
+    }
+
     /// The scopes in alphabetical order.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(String::as_str)

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::issuer::Issuer;
+use crate::jwk::Thumbprint;
 use crate::resource_uri::ResourceUri;
 use crate::scope::Scopes;
 
@@ -42,9 +43,13 @@ impl fmt::Display for Subject {
 }
 
 /// What a verified access token says. [`RequireAuthLayer`](crate::RequireAuthLayer) puts it into the request's extensions;
-/// holding one means that a [`Verifier`] accepted the token for [`resource`](Self::resource).
+/// holding one means that a [`Verifier`] accepted the token for [`resource`](Self::resource). Clones are cheap.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AuthInfo {
+pub struct AuthInfo(Arc<Verified>);
+
+/// The fields of [`AuthInfo`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Verified {
     pub(crate) issuer: Issuer,
     pub(crate) resource: ResourceUri,
     pub(crate) subject: Subject,
@@ -52,9 +57,14 @@ pub struct AuthInfo {
     pub(crate) scopes: Scopes,
     pub(crate) grant_id: String,
     pub(crate) expires_at: Timestamp,
+    pub(crate) bound_to: Option<Thumbprint>,
 }
 
 impl AuthInfo {
+    pub(crate) fn new(verified: Verified) -> Self {
+        Self(Arc::new(verified))
+    }
+
     /// Asserts an identity that no verifier of this crate has checked: for a [`Verifier`] of your own, and for tests.
     pub fn insecure_asserted(
         issuer: Issuer,
@@ -65,7 +75,7 @@ impl AuthInfo {
         grant_id: String,
         expires_at: Timestamp,
     ) -> Self {
-        Self {
+        Self::new(Verified {
             issuer,
             resource,
             subject,
@@ -73,42 +83,56 @@ impl AuthInfo {
             scopes,
             grant_id,
             expires_at,
-        }
+            bound_to: None,
+        })
+    }
+
+    /// The same identity, from a token that only the holder of this key may use (`cnf.jkt`, RFC 9449 section 6.1).
+    pub fn with_bound_to(self, key: Thumbprint) -> Self {
+        Self::new(Verified {
+            bound_to: Some(key),
+            ..Arc::unwrap_or_clone(self.0)
+        })
     }
 
     /// Who issued the token (`iss`).
     pub fn issuer(&self) -> &Issuer {
-        &self.issuer
+        &self.0.issuer
     }
 
     /// The one resource the token is for (`aud`).
     pub fn resource(&self) -> &ResourceUri {
-        &self.resource
+        &self.0.resource
     }
 
     /// Who the token speaks for (`sub`); unique within [`issuer`](Self::issuer).
     pub fn subject(&self) -> &Subject {
-        &self.subject
+        &self.0.subject
     }
 
     /// The client that holds the token (`client_id`).
     pub fn client_id(&self) -> &str {
-        &self.client_id
+        &self.0.client_id
     }
 
     /// What the token may be used for (`scope`).
     pub fn scopes(&self) -> &Scopes {
-        &self.scopes
+        &self.0.scopes
     }
 
     /// The consent the token descends from (`grant_id`): the same for all tokens of one sign-in, and what is revoked.
     pub fn grant_id(&self) -> &str {
-        &self.grant_id
+        &self.0.grant_id
     }
 
     /// When the token stops being valid (`exp`).
     pub fn expires_at(&self) -> Timestamp {
-        self.expires_at
+        self.0.expires_at
+    }
+
+    /// The key whose holder alone may use the token (`cnf.jkt`). The layer has checked the proof.
+    pub fn bound_to(&self) -> Option<&Thumbprint> {
+        self.0.bound_to.as_ref()
     }
 }
 

@@ -263,18 +263,20 @@ impl Mcp {
         let body = body.to_bytes();
         if let Some(name) = called_tool(&body)
             && let Some((_, tool)) = self.shared.manifest.tool(&name)
-            && !granted(tool.scopes(), parts.extensions.get::<AuthInfo>())
+            && let auth = parts.extensions.get::<AuthInfo>()
+            && !granted(tool.scopes(), auth)
         {
-            return Err(Box::new(self.insufficient_scope(tool.scopes())));
+            return Err(Box::new(self.insufficient_scope(tool.scopes(), auth)));
         }
         Ok(Request::from_parts(parts, boxed(Full::new(body))))
     }
 
-    fn insufficient_scope(&self, scopes: &[String]) -> Response<ResponseBody> {
+    fn insufficient_scope(&self, scopes: &[String], auth: Option<&AuthInfo>) -> Response<ResponseBody> {
         let needed = Scopes::new(scopes.iter().cloned()).unwrap_or_default();
-        match &self.auth {
-            Some(layer) => layer.insufficient_scope(&needed).map(boxed),
-            None => json_error(
+        match (&self.auth, auth) {
+            (Some(layer), Some(auth)) => layer.step_up(auth, &needed).map(boxed),
+            (Some(layer), None) => layer.insufficient_scope(&needed).map(boxed),
+            (None, _) => json_error(
                 StatusCode::FORBIDDEN,
                 "insufficient_scope",
                 "this tool needs scopes, and nothing in front of this server grants any",

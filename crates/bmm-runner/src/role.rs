@@ -8,7 +8,7 @@ use std::time::Duration;
 use bmm_cage::door::egress::EgressDoor;
 use bmm_cage::door::{DoorError, Guest, Order};
 use bmm_cage::{Inherited, Launcher, Role};
-use bmm_oauth::{FetchJwks, JwksVerifier, RequireAuthLayer};
+use bmm_oauth::{FetchJwks, FetchRevocations, JwksVerifier, RequireAuthLayer, RevocationFeed};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -27,6 +27,10 @@ pub const RUNNER_ROLE: Role = Role { name: "runner", run };
 const JWKS_PATH: &str = "/jwks";
 const MAX_JWKS_BYTES: usize = 256 * 1024;
 const JWKS_TIMEOUT: Duration = Duration::from_secs(10);
+/// Where the host says which grants were revoked. It may wait 20 s for news.
+const REVOCATIONS_PATH: &str = "/revocations";
+const MAX_REVOCATIONS_BYTES: usize = 4 * 1024 * 1024;
+const REVOCATIONS_TIMEOUT: Duration = Duration::from_secs(25);
 /// One runner serves one spec; its tools run in processes of their own.
 const THREADS: usize = 2;
 
@@ -134,7 +138,11 @@ async fn start(host: &mut Guest, launcher: &Launcher) -> Result<Started, StartEr
         let door = Arc::clone(&door);
         Box::pin(async move { door.connect().await.map_err(io::Error::other) })
     });
-    let verifier = JwksVerifier::new(issuer.clone(), public_url.clone(), fetch_jwks(Arc::clone(&open)));
+    let revocations = RevocationFeed::new(fetch_revocations(Arc::clone(&open)));
+    // Ends with the runtime.
+    tokio::spawn(revocations.clone().follow());
+    let verifier = JwksVerifier::new(issuer.clone(), public_url.clone(), fetch_jwks(Arc::clone(&open)))
+        .with_revocations(revocations);
     let guard = RequireAuthLayer::new(public_url.clone(), issuer, verifier).with_scopes(scopes.iter());
 
     let engine = CagedEngine::new(launcher, &spec, engine_limits(&spec))?;
@@ -159,6 +167,20 @@ fn fetch_jwks(open: OpenEgress) -> FetchJwks {
         Box::pin(async move {
             let fetched = get_from_host(&open, JWKS_PATH, MAX_JWKS_BYTES);
             Ok(tokio::time::timeout(JWKS_TIMEOUT, fetched).await??)
+        })
+    })
+}
+
+fn fetch_revocations(open: OpenEgress) -> FetchRevocations {
+    Arc::new(move |after| {
+        let open = Arc::clone(&open);
+        Box::pin(async move {
+            let path = match after {
+                Some(after) => format!("{REVOCATIONS_PATH}?after={after}"),
+                None => REVOCATIONS_PATH.to_owned(),
+            };
+            let fetched = get_from_host(&open, &path, MAX_REVOCATIONS_BYTES);
+            Ok(tokio::time::timeout(REVOCATIONS_TIMEOUT, fetched).await??)
         })
     })
 }

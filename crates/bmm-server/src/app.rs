@@ -15,7 +15,7 @@ use std::sync::Arc;
 use axum::{Router, middleware};
 use bmm_cage::Launcher;
 use bmm_deploy::{Deployer, EgressProxy, ProcessRuntime, RouterService, Routes, Site};
-use bmm_net::Dialer;
+use bmm_net::{Dialer, Fetcher};
 use bmm_oauth::{AsConfig, AuthorizationServer, SignIn, SigningKeys};
 use bmm_oauth::{Clock, Issuer, SystemClock};
 use bmm_runner::RUNNER_ROLE;
@@ -34,6 +34,7 @@ use crate::{telemetry, web};
 pub(crate) struct App {
     pub(crate) storage: Storage,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) authorization_server: AuthorizationServer,
     pub(crate) deploys: Arc<Deploys>,
     pub(crate) router: Router,
 }
@@ -63,14 +64,26 @@ impl App {
             signing_keys,
             SignIn::session(Arc::clone(&sessions) as _),
             Arc::new(StoredServers::new(db.clone(), Arc::clone(&site))),
-        );
+        )
+        .with_fetcher(Fetcher::new());
 
         // Servers: caged processes, reached over sockets, with the egress proxy as their only way out.
         let routes = Routes::new();
-        let jwks = authorization_server.clone();
+        let (jwks, revocations) = (authorization_server.clone(), authorization_server.clone());
         let egress = EgressProxy::new(Dialer::new(), move || {
             let jwks = jwks.jwks().to_string();
             Box::pin(async move { jwks.into() })
+        })
+        .with_revocations(move |after| {
+            let server = revocations.clone();
+            Box::pin(async move {
+                let page = match after {
+                    None => server.revocations_after(0).await,
+                    Some(after) => server.await_revocations_after(after).await,
+                };
+                let page = page.inspect_err(|error| tracing::error!(%error, "the feed of revocations"));
+                serde_json::to_vec(&page.ok()?).ok().map(Into::into)
+            })
         });
         let expected = Arc::new(Expected::default());
         let probe = HealthProbe {
@@ -107,6 +120,7 @@ impl App {
         Ok(Self {
             storage,
             clock,
+            authorization_server,
             deploys,
             router,
         })

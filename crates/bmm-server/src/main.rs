@@ -8,6 +8,7 @@ mod commands;
 mod data_dir;
 mod db;
 mod deploy;
+mod key_care;
 mod keys;
 mod pages;
 mod public_url;
@@ -17,6 +18,7 @@ mod serve;
 mod session;
 mod storage;
 mod telemetry;
+mod wall_clock;
 mod web;
 
 use std::process::ExitCode;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bmm_deploy::Site;
-use bmm_oauth::{BoxFuture, ResourceUri, ScopeError, Scopes, Subject};
+use bmm_oauth::{BoxError, BoxFuture, ResourceUri, ScopeError, Scopes, Subject};
 use bmm_oauth::{ResourceInfo, Resources};
 use bmm_spec::CompiledSpec;
 
@@ -70,13 +70,8 @@ impl Resources for StoredServers {
         &'a self,
         resource: &'a ResourceUri,
         subject: &'a Subject,
-    ) -> BoxFuture<'a, Option<ResourceInfo>> {
-        Box::pin(async move {
-            // A failure is no permission.
-            let info = self.info(resource, subject).await;
-            info.inspect_err(|error| tracing::error!(%error, "cannot look up a resource"))
-                .ok()?
-        })
+    ) -> BoxFuture<'a, Result<Option<ResourceInfo>, BoxError>> {
+        Box::pin(async move { self.info(resource, subject).await.map_err(BoxError::from) })
     }
 }
 

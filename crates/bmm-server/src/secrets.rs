@@ -10,7 +10,7 @@ use bmm_vault::{Column, Context, SealedColumn, SqlError, SqlVault};
 use zeroize::Zeroizing;
 
 use crate::db::{Db, DbError, SecretRow};
-use crate::keys::wall;
+use crate::wall_clock::wall;
 
 /// The largest value that is taken; a private key in PEM form is far below it.
 pub(crate) const MAX_VALUE_BYTES: usize = 8 * 1024;

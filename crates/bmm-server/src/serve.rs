@@ -7,10 +7,12 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::Request;
 use axum::{Router, middleware};
-use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use bmm_oauth::ClientAddress;
+use hyper::Request;
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -29,9 +31,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves until `stopped` holds, then lets the requests under way end.
 pub(crate) async fn serve(listener: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) {
-    let router = router.layer(middleware::map_request(async |request: Request| {
-        request.map(|body| Body::new(Timed::new(body)))
-    }));
+    let router = router.layer(middleware::map_request(
+        async |request: axum::extract::Request| request.map(|body| Body::new(Timed::new(body))),
+    ));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -48,8 +50,8 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, mut stopped: wa
             accepted = accepted => accepted,
             () = &mut stop => break,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -59,7 +61,15 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, mut stopped: wa
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "no TCP_NODELAY");
         }
+        // Behind a proxy on this machine everybody has its address, and no share of their own.
+        let address = Some(peer.ip()).filter(|ip| !ip.is_loopback()).map(ClientAddress);
         let service = TowerToHyperService::new(router.clone());
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            if let Some(address) = address {
+                request.extensions_mut().insert(address);
+            }
+            service.call(request)
+        });
         let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
             if let Err(error) = connection.await {

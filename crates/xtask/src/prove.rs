@@ -11,7 +11,7 @@ use crate::parts;
 use crate::workspace::{Workspace, cargo};
 
 /// The tests that take their size from `BMM_SCALE`: package and a part of their names.
-const SCALED: &[(&str, &str)] = &[("bmm-vault", "load::")];
+const SCALED: &[(&str, &str)] = &[("bmm-oauth", "double_click::"), ("bmm-vault", "load::")];
 
 /// Runs them, those of one package if it is named, and writes `benches/results/prove-PACKAGE.md`.
 pub(crate) fn run(packages: &[String]) -> Result<ExitCode> {

@@ -24,6 +24,7 @@ trials!(
     a_name_is_resolved_once,
     an_unreachable_host_is_502,
     jwks_are_the_hosts_own,
+    the_feed_of_revocations_is_the_hosts_own,
     everything_else_is_403_or_405,
     an_oversized_head_ends_the_stream,
     a_silent_stream_is_closed,
@@ -96,8 +97,12 @@ impl World {
             }),
             Policy::Real => Dialer::insecure_with(resolver, bmm_net::address::refusal),
         };
-        let proxy =
-            EgressProxy::new(dialer, || Box::pin(async { "{\"keys\":[1]}".into() })).with_limits(limits);
+        let proxy = EgressProxy::new(dialer, || Box::pin(async { "{\"keys\":[1]}".into() }))
+            .with_revocations(|after| {
+                let page = (after != Some(503)).then(|| format!("after {after:?}").into());
+                Box::pin(async move { page })
+            })
+            .with_limits(limits);
         let (requests, guest) = pair().unwrap();
         let allowed: Vec<_> = ["*.example.com", "api.other.example:8443"]
             .iter()
@@ -276,6 +281,25 @@ async fn jwks_are_the_hosts_own() {
     let mut body = String::new();
     stream.read_to_string(&mut body).await.unwrap();
     assert_eq!(body, "{\"keys\":[1]}");
+}
+
+async fn the_feed_of_revocations_is_the_hosts_own() {
+    let world = World::new().await;
+    for (query, expected) in [
+        ("", (200, "after None")),
+        ("?after=7", (200, "after Some(7)")),
+        ("?after=503", (503, "")),
+        ("?after=", (403, "")),
+        ("?after=-1", (403, "")),
+        ("?after=1&after=2", (403, "")),
+    ] {
+        let head = format!("GET /revocations{query} HTTP/1.1\r\nHost: host\r\n\r\n");
+        let (status, mut stream) = world.ask(&head).await;
+        assert_eq!(status, expected.0, "{query}");
+        let mut body = String::new();
+        stream.read_to_string(&mut body).await.unwrap();
+        assert!(status != 200 || body == expected.1, "{body}");
+    }
 }
 
 async fn everything_else_is_403_or_405() {

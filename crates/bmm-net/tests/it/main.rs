@@ -9,6 +9,10 @@
 
 mod addresses;
 mod attacks;
+#[cfg(feature = "fetch")]
+mod attacks_on_fetch;
 #[cfg(feature = "dial")]
 mod dial;
+#[cfg(feature = "fetch")]
+mod fetch;
 mod hosts;

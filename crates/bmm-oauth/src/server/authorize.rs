@@ -3,25 +3,78 @@
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, Response, StatusCode, header};
 
-use super::authorization_server::AuthorizationServer;
+use super::authorization_server::{AuthorizationServer, ClientError};
+use super::budget::counted;
+use super::consent_page::{self, Asking, ConsentView};
+use super::cookie;
+use super::endpoints;
 use super::form::{Duplicated, FormError, Parameters};
-use super::metadata;
 use super::page;
+use super::pending_consent::PendingConsent;
+use super::pushed_request::{self, Resolved};
 use super::redirect::{self, RedirectError, Target};
 use super::secret::{SecretHash, random_secret};
-use super::store::{AuthorizationRequest, Client, PendingConsent, StoreError};
-use super::wire::ErrorCode;
+use super::sign_in::Way;
+use super::store::{AuthorizationRequest, Client, StoreError};
+use super::wire::{ErrorCode, OAuthError};
+use crate::events::{Event, EventKind, Outcome};
 use crate::issuer::Issuer;
+use crate::jwk::Thumbprint;
 use crate::resource_uri::ResourceUri;
 use crate::scope::Scopes;
+use crate::verifier::BoxError;
+
+/// The cookie that ties consent pages to their browser, and how long it lives. Several pages may be open at once.
+pub(super) const CONSENT_COOKIE: &str = "bmm_consent";
+const CONSENT_COOKIE_SECS: u32 = 3600;
+
+/// Consent pages in a minute for people who have not signed in: for one address, and altogether.
+const MAX_ASKINGS_PER_ADDRESS: u32 = 60;
+const MAX_ASKINGS_PER_MINUTE: u32 = 3000;
+
+/// Why a user gets no token for a resource; the same after signing in at an upstream.
+pub(super) const NO_RESOURCE: (ErrorCode, &str) = (
+    ErrorCode::InvalidTarget,
+    "this resource does not exist, or you may not use it",
+);
+pub(super) const NO_SCOPE: (ErrorCode, &str) = (
+    ErrorCode::InvalidScope,
+    "none of the scopes exists at this resource",
+);
+
+/// What a client hears when the host could not say.
+pub(super) fn lookup_failed(error: &BoxError) -> (ErrorCode, &'static str) {
+    tracing::error!(
+        error = &**error as &dyn std::error::Error,
+        "the host failed to look up a resource or to take in a user"
+    );
+    (
+        ErrorCode::TemporarilyUnavailable,
+        "the server could not do this now, try again",
+    )
+}
 
 pub(super) async fn handle(State(server): State<AuthorizationServer>, request: Request) -> Response<Body> {
-    match authorize(&server, request).await {
+    let mut event = server.event(EventKind::AuthorizationRequested, request.extensions());
+    let result = authorize(&server, request, &mut event).await;
+    event.outcome = result
+        .as_ref()
+        .map_or_else(Failure::outcome, |_| Outcome::Allowed);
+    server.events.record(event);
+    match result {
         Ok(response) => response,
+        Err(Failure::Page(PageError::TooMany)) => {
+            page::error(StatusCode::TOO_MANY_REQUESTS, &PageError::TooMany.to_string())
+        }
         Err(Failure::Page(problem)) => page::error(StatusCode::BAD_REQUEST, &problem.to_string()),
         Err(Failure::Redirect(error)) => error.response(&server.config.issuer),
+        Err(Failure::WayBack(error, target)) => page::error_with_way_back(
+            error.description,
+            &consent_page::destination(&target),
+            &error.location(&server.config.issuer),
+        ),
         Err(Failure::Store(error)) => {
             tracing::error!(
                 error = &error as &dyn std::error::Error,
@@ -41,7 +94,24 @@ enum Failure {
     Page(PageError),
     /// At the client.
     Redirect(ErrorRedirect),
+    /// Here, with a link to the client.
+    WayBack(ErrorRedirect, Target),
     Store(StoreError),
+}
+
+impl Failure {
+    fn outcome(&self) -> Outcome {
+        Outcome::Refused(match self {
+            Self::Page(PageError::UnknownClient | PageError::ClientUnreachable) => "unknown_client",
+            Self::Page(PageError::RedirectNotRegistered | PageError::UnsafeRedirect(_)) => {
+                "invalid_redirect_uri"
+            }
+            Self::Page(PageError::TooMany) => "rate_limited",
+            Self::Page(_) => "invalid_request",
+            Self::Redirect(error) | Self::WayBack(error, _) => error.code.name(),
+            Self::Store(_) => "server_error",
+        })
+    }
 }
 
 /// What is said to the user, who can do no more than tell the application's author.
@@ -51,12 +121,20 @@ enum PageError {
     Form(FormError),
     #[error("The application's request does not say who it is (client_id).")]
     NoClient,
+    #[error("Too many people are signing in at this moment. Try again in a minute.")]
+    TooMany,
     #[error("The application is not known here. It may have to register again.")]
     UnknownClient,
     #[error("The application's request names its client_id or redirect_uri twice.")]
     Duplicated,
     #[error("The application's request does not say where to send the answer (redirect_uri).")]
     NoRedirect,
+    #[error("The application's description cannot be fetched from its own address. Try again later.")]
+    ClientUnreachable,
+    #[error("The application's request has been used already, or is too old.")]
+    PushedRequestGone,
+    #[error("The application must send its request to this server first (RFC 9126).")]
+    NotPushed,
     #[error("The application wants the answer sent to an address that it has not registered.")]
     RedirectNotRegistered,
     #[error("The application wants the answer sent to an address that is not safe: {0}.")]
@@ -74,17 +152,25 @@ pub(super) struct ErrorRedirect {
 
 impl ErrorRedirect {
     pub(super) fn response(&self, issuer: &Issuer) -> Response<Body> {
+        see_other(&self.location(issuer))
+    }
+
+    fn location(&self, issuer: &Issuer) -> String {
         let mut parameters = vec![
             ("error", self.code.name()),
             ("error_description", self.description),
         ];
         parameters.extend(self.state.as_deref().map(|state| ("state", state)));
         parameters.push(("iss", issuer.as_str()));
-        see_other(&redirect::with_parameters(&self.redirect_uri, &parameters))
+        redirect::with_parameters(&self.redirect_uri, &parameters)
     }
 }
 
-async fn authorize(server: &AuthorizationServer, request: Request) -> Result<Response<Body>, Failure> {
+async fn authorize(
+    server: &AuthorizationServer,
+    request: Request,
+    event: &mut Event,
+) -> Result<Response<Body>, Failure> {
     let (parts, _) = request.into_parts();
     let query = parts.uri.query().unwrap_or_default();
     let parameters =
@@ -94,76 +180,135 @@ async fn authorize(server: &AuthorizationServer, request: Request) -> Result<Res
         Ok(None) => return Err(Failure::Page(PageError::NoClient)),
         Err(Duplicated) => return Err(Failure::Page(PageError::Duplicated)),
     };
-    let client = server.store.client(client_id).await.map_err(Failure::Store)?;
+    let client = server.client(client_id, event.address).await;
+    let client = client.map_err(|error| match error {
+        ClientError::Store(error) => Failure::Store(error),
+        ClientError::Unreachable => Failure::Page(PageError::ClientUnreachable),
+    })?;
     let client = client.ok_or(Failure::Page(PageError::UnknownClient))?;
+    event.client_id = Some(client.id.clone());
     let schemes = &server.config.known_app_schemes;
-    let destination = Destination::find(&client, &parameters, schemes).map_err(Failure::Page)?;
+    let resolved = pushed_request::resolve(server, &client, &parameters).await;
+    let pushed = match resolved.map_err(Failure::Store)? {
+        Resolved::Taken(taken) => Some(taken),
+        Resolved::Gone => return Err(Failure::Page(PageError::PushedRequestGone)),
+        Resolved::NotPushed if must_push(server, &client) => return Err(Failure::Page(PageError::NotPushed)),
+        Resolved::NotPushed => None,
+    };
+    let parameters = pushed.as_ref().map_or(&parameters, |taken| &taken.parameters);
+    let destination = Destination::find(&client, parameters, schemes).map_err(Failure::Page)?;
 
     // Before anything is sent to the client, an error as well: anybody may register, and a link to us must not lead on to an address of
     // theirs (RFC 9700 section 4.11.2).
-    let Some(user) = server.sign_in.session.current(&parts).await else {
-        // A path of ours with the query as it came: nothing of the Host header can get into it.
-        let return_to = format!("{}{}?{query}", server.config.issuer.path(), metadata::AUTHORIZE);
-        return Ok(see_other(&server.sign_in.session.sign_in_url(&return_to)));
-    };
-    let asked = judge(&parameters, server.config.default_resource.as_ref())
-        .map_err(|(code, description)| Failure::Redirect(destination.error(code, description)))?;
-    let Some(resource) = server.resources.lookup(&asked.resource, &user.subject).await else {
-        let why = "this resource does not exist, or you may not use it";
-        return Err(Failure::Redirect(
-            destination.error(ErrorCode::InvalidTarget, why),
-        ));
-    };
-    let scopes = match asked.scopes {
-        scopes if scopes.is_empty() => resource.default_scopes.clone(),
-        scopes => {
-            let granted = scopes.intersection(&resource.scopes_supported);
-            if granted.is_empty() {
-                let why = "none of the scopes exists at this resource";
-                return Err(Failure::Redirect(destination.error(ErrorCode::InvalidScope, why)));
+    let user = match &server.sign_in.way {
+        Way::Session(session) => match session.current(&parts).await {
+            Some(user) => Some(user),
+            None => {
+                if let Some(taken) = &pushed {
+                    taken.put_back(server).await.map_err(Failure::Store)?;
+                }
+                // A path of ours with the query as it came: nothing of the Host header can get into it.
+                let return_to = format!("{}{}?{query}", server.config.issuer.path(), endpoints::AUTHORIZE);
+                return Ok(see_other(&session.sign_in_url(&return_to)));
             }
-            granted
+        },
+        // The user signs in after the consent; until then an error is shown here, with a way back. Anybody can get that far, and what
+        // waits for a consent is kept.
+        Way::Upstreams(_) => {
+            let (address, now) = (event.address.map(counted), server.clock.now());
+            let left = server
+                .askings
+                .spend(address, MAX_ASKINGS_PER_ADDRESS, MAX_ASKINGS_PER_MINUTE, now);
+            if !left {
+                return Err(Failure::Page(PageError::TooMany));
+            }
+            None
         }
+    };
+    event.subject = user.as_ref().map(|user| user.subject.clone());
+    let refused = |(code, description)| {
+        let error = destination.error(code, description);
+        match &user {
+            Some(_) => Failure::Redirect(error),
+            None => Failure::WayBack(error, destination.target.clone()),
+        }
+    };
+    let asked = judge(parameters, server.config.default_resource.as_ref()).map_err(&refused)?;
+    event.resource = Some(asked.resource.clone());
+    let looked_up = match &user {
+        Some(user) => server.resources.lookup(&asked.resource, &user.subject).await,
+        None => server.resources.describe(&asked.resource).await,
+    };
+    let resource = looked_up.map_err(|error| refused(lookup_failed(&error)))?;
+    let scopes = match (&resource, &user) {
+        (Some(resource), _) => resource
+            .grantable(&asked.scopes)
+            .ok_or_else(|| refused(NO_SCOPE))?,
+        (None, Some(_)) => return Err(refused(NO_RESOURCE)),
+        // What there is shows when it is known who asks.
+        (None, None) => asked.scopes,
     };
 
     let handle = random_secret();
-    let browser = browser_secret(&parts.headers, &server.config.issuer).unwrap_or_else(random_secret);
+    let issuer = &server.config.issuer;
+    let browser = cookie::read(&parts.headers, &cookie::name(CONSENT_COOKIE, issuer));
+    let browser = browser.unwrap_or_else(random_secret);
     let request = AuthorizationRequest {
-        client_id: client.id,
-        redirect_uri: destination.uri,
+        client_id: client.id.clone(),
+        redirect_uri: destination.uri.clone(),
         redirect_uri_was_sent: destination.was_sent,
-        state: destination.state,
+        state: destination.state.clone(),
         code_challenge: asked.code_challenge,
         resource: asked.resource,
         scopes,
+        dpop_jkt: asked.dpop_jkt,
     };
     let pending = PendingConsent {
         request: request.clone(),
-        subject: user.subject,
+        subject: user.as_ref().map(|user| user.subject.clone()),
         browser: SecretHash::of(&browser),
-        expires_at: server.clock.now().plus(server.config.consent_ttl),
     };
-    server
-        .store
-        .put_consent(SecretHash::of(&handle), pending)
-        .await
-        .map_err(Failure::Store)?;
+    pending.keep(server, &handle).await.map_err(Failure::Store)?;
     server.sweep_now_and_then().await;
-    let mut response = page::consent(&page::Consent {
-        service: &server.config.service_name,
-        user: &user.display_name,
-        client: &client.name,
+    let view = ConsentView::new(Asking {
+        config: &server.config,
+        user: user.as_ref().map(|user| user.display_name.as_str()),
+        client: &client,
         target: &destination.target,
-        resource_name: &resource.name,
+        resource_name: resource.as_ref().map(|resource| resource.name.as_str()),
         request: &request,
-        action: &format!("{}{}", server.config.issuer.path(), metadata::CONSENT),
-        handle: &handle,
+        action: format!("{}{}", issuer.path(), endpoints::CONSENT),
+        handle,
+        upstreams: server.sign_in.upstreams_by_name(),
     });
-    response.headers_mut().append(
-        header::SET_COOKIE,
-        browser_cookie(&browser, &server.config.issuer),
+    let html = server.consent_page.render(&view);
+    let mut response = page::consent(&html.title, &html.style, &html.body);
+    let cookie = cookie::set(
+        &cookie::name(CONSENT_COOKIE, issuer),
+        &browser,
+        CONSENT_COOKIE_SECS,
+        issuer,
     );
+    response.headers_mut().append(header::SET_COOKIE, cookie);
     Ok(response)
+}
+
+fn must_push(server: &AuthorizationServer, client: &Client) -> bool {
+    server.config.require_pushed_authorization_requests
+        || client.metadata.require_pushed_authorization_requests
+}
+
+/// The checks of a request that is pushed (RFC 9126 section 2.1), and what it is for.
+pub(super) fn check_pushed(
+    server: &AuthorizationServer,
+    client: &Client,
+    parameters: &Parameters,
+) -> Result<ResourceUri, OAuthError> {
+    Destination::find(client, parameters, &server.config.known_app_schemes)
+        .map_err(|problem| OAuthError::new(ErrorCode::InvalidRequest, problem.to_string()))?;
+    let asked = judge(parameters, server.config.default_resource.as_ref());
+    let asked = asked.map_err(|(code, why)| OAuthError::new(code, why))?;
+    Ok(asked.resource)
 }
 
 /// Where answers go: a redirect URI that the client registered and that is safe.
@@ -212,6 +357,7 @@ struct Asked {
     code_challenge: String,
     resource: ResourceUri,
     scopes: Scopes,
+    dpop_jkt: Option<Thumbprint>,
 }
 
 /// The decision over the rest of the request. PKCE with S256 is not negotiable (OAuth 2.1 section 4.1.1), and a token is for exactly one resource (RFC 8707).
@@ -271,10 +417,14 @@ fn judge(parameters: &Parameters, default: Option<&ResourceUri>) -> Result<Asked
         .unwrap_or_default()
         .parse()
         .map_err(|_| (InvalidScope, "scope is malformed"))?;
+    let dpop_jkt = get("dpop_jkt")?
+        .map(|jkt| Thumbprint::parse(jkt).ok_or((InvalidRequest, "dpop_jkt is not a JWK thumbprint")))
+        .transpose()?;
     Ok(Asked {
         code_challenge: challenge.to_owned(),
         resource,
         scopes,
+        dpop_jkt,
     })
 }
 
@@ -296,43 +446,4 @@ pub(super) fn see_other(location: &str) -> Response<Body> {
         .headers_mut()
         .insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     response
-}
-
-/// The secret in the cookie that ties a consent page to its browser, if it has one. Several pages may be open at once.
-pub(super) fn browser_secret(headers: &HeaderMap, issuer: &Issuer) -> Option<String> {
-    let cookies = headers
-        .get_all(header::COOKIE)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
-    let pairs = cookies
-        .flat_map(|cookies| cookies.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='));
-    let mut values = pairs
-        .filter(|(name, _)| *name == cookie_name(issuer))
-        .map(|(_, value)| value);
-    // Two of one name: somebody planted one.
-    let value = values.next().filter(|_| values.next().is_none())?;
-    (value.len() == 43
-        && value
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'))
-    .then(|| value.to_owned())
-}
-
-fn browser_cookie(secret: &str, issuer: &Issuer) -> HeaderValue {
-    let secure = if issuer.is_https() { "; Secure" } else { "" };
-    let cookie = format!(
-        "{}={secret}; Path=/; Max-Age=3600; HttpOnly; SameSite=Lax{secure}",
-        cookie_name(issuer)
-    );
-    HeaderValue::from_str(&cookie).expect("the secret is base64url")
-}
-
-/// `__Host-` keeps other hosts of the domain from planting it (RFC 6265bis section 4.1.3.2); browsers want https for it.
-fn cookie_name(issuer: &Issuer) -> &'static str {
-    if issuer.is_https() {
-        "__Host-bmm_consent"
-    } else {
-        "bmm_consent"
-    }
 }

@@ -5,25 +5,32 @@ use axum::extract::{Request, State};
 use http::{HeaderMap, Response, StatusCode, header};
 
 use super::authorization_server::AuthorizationServer;
-use super::authorize::{ErrorRedirect, browser_secret, see_other};
+use super::authorize::{CONSENT_COOKIE, ErrorRedirect};
 use super::body::{has_content_type, read_body};
+use super::code_response::send_code;
+use super::cookie;
 use super::form::{MAX_FORM_BYTES, Parameters};
 use super::page;
-use super::redirect::with_parameters;
-use super::secret::{SecretHash, random_id, random_secret};
-use super::sign_in::User;
-use super::store::{AuthorizationCode, PendingConsent, StoreError};
+use super::pending_consent::PendingConsent;
+use super::sign_in::{User, Way};
+use super::sign_in_transaction;
+use super::store::StoreError;
 use super::wire::ErrorCode;
-use crate::clock::Timestamp;
+use crate::events::{Event, EventKind, Outcome};
 use crate::issuer::Issuer;
 
 pub(super) async fn handle(State(server): State<AuthorizationServer>, request: Request) -> Response<Body> {
-    match decide(&server, request).await {
+    let mut event = server.event(EventKind::ConsentDecided, request.extensions());
+    let result = decide(&server, request, &mut event).await;
+    match &result {
+        Ok(_) => {}
+        Err(Failure::Refused(why)) => event.outcome = why.outcome(),
+        Err(Failure::Store(_)) => event.outcome = Outcome::Refused("server_error"),
+    }
+    server.events.record(event);
+    match result {
         Ok(response) => response,
-        Err(Failure::Refused(why)) => {
-            tracing::warn!(reason = %why, "consent refused");
-            page::error(StatusCode::FORBIDDEN, &why.to_string())
-        }
+        Err(Failure::Refused(why)) => page::error(StatusCode::FORBIDDEN, &why.to_string()),
         Err(Failure::Store(error)) => {
             tracing::error!(error = &error as &dyn std::error::Error, "consent failed");
             page::error(
@@ -52,14 +59,32 @@ enum Refused {
     OtherSession,
 }
 
-async fn decide(server: &AuthorizationServer, request: Request) -> Result<Response<Body>, Failure> {
+impl Refused {
+    fn outcome(self) -> Outcome {
+        Outcome::Refused(match self {
+            Self::ForeignOrigin => "foreign_origin",
+            Self::Malformed => "invalid_request",
+            Self::Spent => "spent",
+            Self::OtherSession => "other_session",
+        })
+    }
+}
+
+async fn decide(
+    server: &AuthorizationServer,
+    request: Request,
+    event: &mut Event,
+) -> Result<Response<Body>, Failure> {
     let (parts, body) = request.into_parts();
     let issuer = &server.config.issuer;
     if !is_own_page(&parts.headers, issuer) {
         return Err(Failure::Refused(Refused::ForeignOrigin));
     }
-    let user = server.sign_in.session.current(&parts).await;
-    let browser = browser_secret(&parts.headers, issuer);
+    let asked = match &server.sign_in.way {
+        Way::Session(session) => Asked::User(session.current(&parts).await),
+        Way::Upstreams(_) => Asked::Browser,
+    };
+    let browser = cookie::read(&parts.headers, &cookie::name(CONSENT_COOKIE, issuer));
     let form = read_form(Request::from_parts(parts, body))
         .await
         .ok_or(Failure::Refused(Refused::Malformed))?;
@@ -67,14 +92,20 @@ async fn decide(server: &AuthorizationServer, request: Request) -> Result<Respon
         return Err(Failure::Refused(Refused::Malformed));
     };
     // Taken before it is judged: a handle is tried once, whatever comes of it.
-    let pending = server
-        .store
-        .take_consent(SecretHash::of(handle))
+    let pending = PendingConsent::take(server, handle)
         .await
         .map_err(Failure::Store)?;
-    let now = server.clock.now();
-    let consent = judge(pending, user.as_ref(), browser.as_deref(), now).map_err(Failure::Refused)?;
-    if decision != "allow" {
+    let consent = judge(pending, &asked, browser.as_deref()).map_err(Failure::Refused)?;
+    event.client_id = Some(consent.request.client_id.clone());
+    event.subject = consent.subject.clone();
+    event.resource = Some(consent.request.resource.clone());
+    let upstream = match (&server.sign_in.way, decision.split_once(':')) {
+        (Way::Upstreams(_), Some(("allow", name))) => server.sign_in.upstream(name),
+        _ => None,
+    };
+    let allowed = upstream.is_some() || decision == "allow" && consent.subject.is_some();
+    if !allowed {
+        event.outcome = Outcome::Refused(ErrorCode::AccessDenied.name());
         let denied = ErrorRedirect {
             redirect_uri: consent.request.redirect_uri,
             state: consent.request.state,
@@ -83,37 +114,34 @@ async fn decide(server: &AuthorizationServer, request: Request) -> Result<Respon
         };
         return Ok(denied.response(issuer));
     }
-    let code = random_secret();
-    let mut parameters = vec![("code", code.as_str())];
-    parameters.extend(consent.request.state.as_deref().map(|state| ("state", state)));
-    parameters.push(("iss", issuer.as_str()));
-    let location = with_parameters(&consent.request.redirect_uri, &parameters);
-    tracing::info!(client_id = consent.request.client_id, resource = %consent.request.resource, "consent given");
-    let issued = AuthorizationCode {
-        request: consent.request,
-        subject: consent.subject,
-        grant_id: random_id(),
-        expires_at: now.plus(server.config.code_ttl),
-    };
-    server
-        .store
-        .put_code(SecretHash::of(&code), issued)
-        .await
-        .map_err(Failure::Store)?;
-    Ok(see_other(&location))
+    match (upstream, consent.subject) {
+        (Some(upstream), _) => sign_in_transaction::begin(server, upstream, consent.request).await,
+        (None, Some(subject)) => send_code(server, consent.request, subject, event).await,
+        (None, None) => return Err(Failure::Refused(Refused::OtherSession)),
+    }
+    .map_err(Failure::Store)
 }
 
-/// The decision whether the decision counts: same handle, same user, same browser, in time.
+/// Who can be asked.
+enum Asked {
+    /// The signed-in user, if there is one.
+    User(Option<User>),
+    /// Whoever sits before the browser: they sign in next.
+    Browser,
+}
+
+/// The decision whether the decision counts: same handle, same user, same browser.
 fn judge(
     pending: Option<PendingConsent>,
-    user: Option<&User>,
+    asked: &Asked,
     browser: Option<&str>,
-    now: Timestamp,
 ) -> Result<PendingConsent, Refused> {
-    let pending = pending
-        .filter(|pending| pending.expires_at > now)
-        .ok_or(Refused::Spent)?;
-    let same_user = user.is_some_and(|user| user.subject == pending.subject);
+    let pending = pending.ok_or(Refused::Spent)?;
+    let same_user = match (asked, &pending.subject) {
+        (Asked::User(Some(user)), Some(subject)) => user.subject == *subject,
+        (Asked::Browser, None) => true,
+        _ => false,
+    };
     let same_browser = browser.is_some_and(|browser| pending.browser.matches(browser));
     if same_user && same_browser {
         Ok(pending)

@@ -58,6 +58,14 @@ impl Parameters {
         }
     }
 
+    /// The parameters in their encoded form, but for those of these names.
+    pub(crate) fn without(&self, names: &[&str]) -> String {
+        let kept = self.0.iter().filter(|(name, _)| !names.contains(&name.as_str()));
+        form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(kept)
+            .finish()
+    }
+
     /// All values of the one parameter that may be repeated, `resource` (RFC 8707 section 2).
     pub(crate) fn resources(&self) -> Vec<&str> {
         self.0

@@ -28,15 +28,25 @@ const NEVER: [&str; 17] = [
     "wss",
 ];
 
-/// A redirect URI that may be used, and what the consent page says about it.
+/// Where a redirect URI that may be used leads, as the consent page says it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Target {
+#[non_exhaustive]
+pub enum Target {
     /// A web server.
-    Https { host: String },
+    Https {
+        /// Its host.
+        host: String,
+    },
     /// A program on the user's computer that listens on a port (RFC 8252 section 7.3).
-    Loopback { host: String },
+    Loopback {
+        /// `localhost`, or a loopback address.
+        host: String,
+    },
     /// A program on the user's computer that owns a scheme (RFC 8252 section 7.1).
-    PrivateScheme { scheme: String },
+    PrivateScheme {
+        /// The scheme, without its colon.
+        scheme: String,
+    },
 }
 
 /// Why a redirect URI is refused.

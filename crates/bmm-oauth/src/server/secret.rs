@@ -3,10 +3,12 @@
 
 use std::fmt;
 
-use aws_lc_rs::{constant_time, digest, rand};
+use aws_lc_rs::{constant_time, rand};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
+
+pub(crate) use crate::sha256::sha256;
 
 /// SHA-256 of a secret: what a store keeps and looks up.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -64,15 +66,9 @@ pub(crate) fn pkce_matches(challenge: &str, verifier: &str) -> bool {
     well_formed && constant_time::verify_slices_are_equal(computed.as_bytes(), challenge.as_bytes()).is_ok()
 }
 
-pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
-    let mut hash = [0; 32];
-    for (to, from) in hash
-        .iter_mut()
-        .zip(digest::digest(&digest::SHA256, bytes).as_ref())
-    {
-        *to = *from;
-    }
-    hash
+/// 32 random bits, for what must differ but need not be hard to guess.
+pub(crate) fn random_number() -> u32 {
+    u32::from_be_bytes(random_bytes::<4>())
 }
 
 fn random_bytes<const N: usize>() -> [u8; N] {

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::store::StoreError;
 use crate::cors;
+use crate::events::Outcome;
 
 /// The error codes that we send (RFC 6749 sections 4.1.2.1 and 5.2, RFC 7591 section 3.2.2, RFC 8707 section 2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub(crate) enum ErrorCode {
     InvalidRequest,
     InvalidClient,
     InvalidGrant,
+    InvalidToken,
+    UnauthorizedClient,
     UnsupportedGrantType,
     UnsupportedResponseType,
     InvalidScope,
@@ -24,6 +27,8 @@ pub(crate) enum ErrorCode {
     RequestUriNotSupported,
     InvalidRedirectUri,
     InvalidClientMetadata,
+    InvalidDpopProof,
+    UseDpopNonce,
     TemporarilyUnavailable,
     ServerError,
 }
@@ -34,6 +39,8 @@ impl ErrorCode {
             Self::InvalidRequest => "invalid_request",
             Self::InvalidClient => "invalid_client",
             Self::InvalidGrant => "invalid_grant",
+            Self::InvalidToken => "invalid_token",
+            Self::UnauthorizedClient => "unauthorized_client",
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::UnsupportedResponseType => "unsupported_response_type",
             Self::InvalidScope => "invalid_scope",
@@ -43,6 +50,8 @@ impl ErrorCode {
             Self::RequestUriNotSupported => "request_uri_not_supported",
             Self::InvalidRedirectUri => "invalid_redirect_uri",
             Self::InvalidClientMetadata => "invalid_client_metadata",
+            Self::InvalidDpopProof => "invalid_dpop_proof",
+            Self::UseDpopNonce => "use_dpop_nonce",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
             Self::ServerError => "server_error",
         }
@@ -50,7 +59,7 @@ impl ErrorCode {
 
     fn status(self) -> StatusCode {
         match self {
-            Self::InvalidClient => StatusCode::UNAUTHORIZED,
+            Self::InvalidClient | Self::InvalidToken => StatusCode::UNAUTHORIZED,
             Self::TemporarilyUnavailable => StatusCode::TOO_MANY_REQUESTS,
             Self::ServerError => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::BAD_REQUEST,
@@ -80,6 +89,11 @@ impl OAuthError {
         self
     }
 
+    /// How an event says it.
+    pub(crate) fn outcome(&self) -> Outcome {
+        Outcome::Refused(self.code.name())
+    }
+
     pub(crate) fn response(&self) -> Response<Body> {
         let body = serde_json::json!({ "error": self.code.name(), "error_description": self.description });
         let mut response = json(self.status, &body);
@@ -87,6 +101,10 @@ impl OAuthError {
             // RFC 6749 section 5.2 wants a challenge; `Basic` is the scheme that the endpoint understands.
             ErrorCode::InvalidClient => {
                 let challenge = HeaderValue::from_static("Basic realm=\"oauth\"");
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+            }
+            ErrorCode::InvalidToken => {
+                let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");
                 response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
             }
             ErrorCode::TemporarilyUnavailable => {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::{Extension, Router, routing};
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bmm_oauth::*;
 use http::request::Parts;
 use http::{Method, Request, StatusCode, header};
@@ -23,6 +23,12 @@ pub(crate) const REDIRECT: &str = "https://client.example/cb";
 pub(crate) const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 pub(crate) const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 
+/// Among the banned subjects: nobody can be looked up.
+pub(crate) const RESOURCES_ARE_AWAY: &str = "(away)";
+
+/// Among the banned subjects: no resource has the scopes any more that it had.
+pub(crate) const SCOPES_ARE_OTHERS: &str = "(other scopes)";
+
 pub(crate) struct App {
     pub(crate) router: Router,
     pub(crate) server: AuthorizationServer,
@@ -30,6 +36,8 @@ pub(crate) struct App {
     pub(crate) store: Arc<dyn Store>,
     /// The server's private key, for forgeries.
     pub(crate) pkcs8: Vec<u8>,
+    /// What happened.
+    pub(crate) events: Arc<Recorder>,
     /// Subjects that may no longer use any resource.
     pub(crate) banned: Arc<Mutex<HashSet<String>>>,
 }
@@ -64,16 +72,34 @@ impl App {
     }
 
     pub(crate) fn on(store: Arc<dyn Store>, change: impl FnOnce(&mut AsConfig)) -> Self {
+        Self::extended(store, change, |server| server)
+    }
+
+    pub(crate) fn extended(
+        store: Arc<dyn Store>,
+        change: impl FnOnce(&mut AsConfig),
+        extend: impl FnOnce(AuthorizationServer) -> AuthorizationServer,
+    ) -> Self {
+        let keys = SigningKeys::create(Algorithm::Es256).unwrap();
+        Self::signing_with(keys, store, change, extend)
+    }
+
+    pub(crate) fn signing_with(
+        keys: SigningKeys,
+        store: Arc<dyn Store>,
+        change: impl FnOnce(&mut AsConfig),
+        extend: impl FnOnce(AuthorizationServer) -> AuthorizationServer,
+    ) -> Self {
         let clock = ManualClock::new(Timestamp::from_secs(1_800_000_000));
         let issuer: Issuer = ORIGIN.parse().unwrap();
         let mut config = AsConfig::new(issuer.clone());
         change(&mut config);
-        let keys = SigningKeys::create(Algorithm::Es256).unwrap();
         let file: Value = serde_json::from_slice(&keys.to_sealable_bytes()).unwrap();
         let pkcs8 = STANDARD
             .decode(file["keys"][0]["pkcs8"].as_str().unwrap())
             .unwrap();
         let banned = Arc::<Mutex<HashSet<String>>>::default();
+        let events = Arc::<Recorder>::default();
         let server = AuthorizationServer::new(
             config,
             Arc::clone(&store),
@@ -81,7 +107,9 @@ impl App {
             SignIn::session(Arc::new(Cookies)),
             Arc::new(TwoResources(Arc::clone(&banned))),
         )
-        .with_clock(Arc::new(clock.clone()));
+        .with_clock(Arc::new(clock.clone()))
+        .with_events(Arc::<Recorder>::clone(&events));
+        let server = extend(server);
         let resource: ResourceUri = RESOURCE.parse().unwrap();
         let guard = RequireAuthLayer::new(resource.clone(), issuer, server.verifier(resource))
             .with_scopes(["mcp:read"]);
@@ -105,19 +133,13 @@ impl App {
             clock,
             store,
             pkcs8,
+            events,
             banned,
         }
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Reply {
-        let response = self.router.clone().oneshot(request).await.unwrap();
-        let (parts, body) = response.into_parts();
-        let body = body.collect().await.unwrap().to_bytes();
-        Reply {
-            status: parts.status,
-            headers: parts.headers,
-            body: String::from_utf8(body.to_vec()).unwrap(),
-        }
+        Reply::read(self.router.clone().oneshot(request).await.unwrap()).await
     }
 
     pub(crate) async fn get(&self, uri: &str) -> Reply {
@@ -233,6 +255,16 @@ impl App {
 }
 
 impl Reply {
+    pub(crate) async fn read(response: http::Response<Body>) -> Self {
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        Self {
+            status: parts.status,
+            headers: parts.headers,
+            body: String::from_utf8(body.to_vec()).unwrap(),
+        }
+    }
+
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("not JSON: {}", self.body))
     }
@@ -356,12 +388,36 @@ pub(crate) fn encode(pairs: &[(&str, &str)]) -> String {
         .finish()
 }
 
+/// What an access token says in `grant_id`.
+pub(crate) fn grant_of(access_token: &str) -> String {
+    let payload = access_token.split('.').nth(1).unwrap();
+    let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
+    claims["grant_id"].as_str().unwrap().to_owned()
+}
+
 pub(crate) fn request(method: Method, uri: &str) -> Request<Body> {
     Request::builder()
         .method(method)
         .uri(uri)
         .body(Body::empty())
         .unwrap()
+}
+
+/// Keeps all events.
+#[derive(Default)]
+pub(crate) struct Recorder(Mutex<Vec<Event>>);
+
+impl Recorder {
+    /// The events so far, and forgets them.
+    pub(crate) fn take(&self) -> Vec<Event> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+impl EventSink for Recorder {
+    fn record(&self, event: Event) {
+        self.0.lock().unwrap().push(event);
+    }
 }
 
 /// `user=<name>` in a cookie is a session.
@@ -391,21 +447,31 @@ impl Session for Cookies {
     }
 }
 
-struct TwoResources(Arc<Mutex<HashSet<String>>>);
+pub(crate) struct TwoResources(pub(crate) Arc<Mutex<HashSet<String>>>);
 
 impl Resources for TwoResources {
     fn lookup<'a>(
         &'a self,
         resource: &'a ResourceUri,
         subject: &'a Subject,
-    ) -> BoxFuture<'a, Option<ResourceInfo>> {
+    ) -> BoxFuture<'a, Result<Option<ResourceInfo>, BoxError>> {
         let banned = self.0.lock().unwrap().contains(subject.as_str());
+        let away = self.0.lock().unwrap().contains(RESOURCES_ARE_AWAY);
+        let supported = match self.0.lock().unwrap().contains(SCOPES_ARE_OTHERS) {
+            true => ["mcp:list", "mcp:call"],
+            false => ["mcp:read", "mcp:write"],
+        };
         let known = [RESOURCE, OTHER_RESOURCE].contains(&resource.as_str());
         let info = ResourceInfo {
             name: "Files".to_owned(),
-            scopes_supported: Scopes::new(["mcp:read", "mcp:write"]).unwrap(),
+            scopes_supported: Scopes::new(supported).unwrap(),
             default_scopes: Scopes::new(["mcp:read"]).unwrap(),
         };
-        Box::pin(async move { (known && !banned).then_some(info) })
+        Box::pin(async move {
+            match away {
+                true => Err("the database is away".into()),
+                false => Ok((known && !banned).then_some(info)),
+            }
+        })
     }
 }

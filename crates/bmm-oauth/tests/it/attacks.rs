@@ -1,4 +1,4 @@
-//! Attacks on codes, PKCE, refresh tokens and client authentication. Each test replays one and cites where it is described; redirects, consent, access
+//! Attacks on codes, PKCE and client authentication. Each test replays one and cites where it is described; redirects, consent, refresh tokens, access
 //! tokens and floods have files of their own.
 
 use std::collections::HashSet;
@@ -108,76 +108,6 @@ async fn a_pkce_downgrade_at_the_token_endpoint_is_refused() {
         form.push(("code_verifier", verifier));
         app.token(&form).await.refused(400, error);
     }
-}
-
-/// RFC 9700 section 4.14.2. Of two concurrent refreshes both once succeeded.
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_racing_refreshes_one_wins_and_the_family_lives() {
-    let app = std::sync::Arc::new(App::new());
-    let client = app.client().await;
-    let (_, refresh) = app.tokens(&client).await;
-    let racers: Vec<_> = (0..32)
-        .map(|_| {
-            let (app, client, refresh) = (app.clone(), client.clone(), refresh.clone());
-            tokio::spawn(async move { app.refresh(&client, &refresh).await })
-        })
-        .collect();
-    let mut successors = Vec::new();
-    for racer in racers {
-        let reply = racer.await.unwrap();
-        match reply.status {
-            StatusCode::OK => successors.push(reply.tokens().1),
-            _ => reply.refused(400, "invalid_grant"),
-        }
-    }
-    assert_eq!(successors.len(), 1);
-    assert_eq!(app.refresh(&client, &successors[0]).await.status, StatusCode::OK);
-}
-
-/// RFC 9700 section 4.14.2: theft shows when a spent token comes back.
-#[tokio::test]
-async fn a_reused_refresh_token_revokes_its_family() {
-    let app = App::new();
-    let client = app.client().await;
-    let (_, stolen) = app.tokens(&client).await;
-    let (access, next) = app.refresh(&client, &stolen).await.tokens();
-    app.advance(31);
-    app.refresh(&client, &stolen).await.refused(400, "invalid_grant");
-    app.refresh(&client, &next).await.refused(400, "invalid_grant");
-    assert_eq!(app.call(&access).await.status, StatusCode::UNAUTHORIZED);
-}
-
-/// A client that repeats a request whose answer it lost is no thief.
-#[tokio::test]
-async fn a_repeated_refresh_within_the_window_harms_nothing() {
-    let app = App::new();
-    let client = app.client().await;
-    let (_, first) = app.tokens(&client).await;
-    let (_, second) = app.refresh(&client, &first).await.tokens();
-    app.advance(30);
-    app.refresh(&client, &first).await.refused(400, "invalid_grant");
-    assert_eq!(app.refresh(&client, &second).await.status, StatusCode::OK);
-}
-
-/// RFC 6749 section 10.4. Nor may a stranger end the family.
-#[tokio::test]
-async fn another_clients_refresh_token_is_worthless() {
-    let app = App::new();
-    let (client, stranger) = (app.client().await, app.client().await);
-    let (_, refresh) = app.tokens(&client).await;
-    app.refresh(&stranger, &refresh)
-        .await
-        .refused(400, "invalid_grant");
-    let (_, next) = app.refresh(&client, &refresh).await.tokens();
-    app.advance(3600);
-    app.refresh(&stranger, &refresh)
-        .await
-        .refused(400, "invalid_grant");
-    assert_eq!(
-        app.refresh(&client, &next).await.status,
-        StatusCode::OK,
-        "the stranger's replay revoked nothing"
-    );
 }
 
 /// RFC 8707 section 2.2: a grant is for one resource.

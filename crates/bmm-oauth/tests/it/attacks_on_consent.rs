@@ -141,6 +141,53 @@ async fn fields_added_to_the_consent_form_change_nothing() {
     assert_eq!(app.exchange(&client, &code).await.json()["scope"], "mcp:read");
 }
 
+/// MCP security best practices, "Confused Deputy Problem", and RFC 9700 section 4.4: whoever copies a client's public id and redirect URI, or has
+/// taken over another server that sends users on to us, rides on no consent that was given before.
+#[tokio::test]
+async fn a_consent_is_never_remembered() {
+    let app = App::new();
+    let client = app.client().await;
+    app.tokens(&client).await;
+    for prompt in ["", "none"] {
+        let page = app
+            .consent_page_for("alice", &client, &[("prompt", prompt)])
+            .await;
+        assert!(!page.reply.headers.contains_key("location"), "{prompt}");
+        for said in ["Test client", "client.example", RESOURCE] {
+            assert!(page.reply.body.contains(said), "the page names {said}");
+        }
+    }
+}
+
+/// RFC 7591 section 5: what a stranger calls its home page or its logo would be a link of theirs on our page, or a request that tells them who
+/// looks.
+#[tokio::test]
+async fn links_and_pictures_of_a_client_are_never_shown() {
+    let app = App::new();
+    for url in [
+        "javascript:alert(1)",
+        "data:text/html,evil",
+        "https://tracker.example/",
+    ] {
+        let members = ["client_uri", "logo_uri", "policy_uri", "tos_uri"];
+        let mut metadata = json!({ "redirect_uris": [REDIRECT], "client_name": "A name" });
+        for member in members {
+            metadata[member] = url.into();
+        }
+        let reply = app.register(metadata.clone()).await;
+        for member in members {
+            assert!(reply.json().get(member).is_none(), "{member} is not taken");
+        }
+        let page = app
+            .consent_page(&app.client_with(metadata).await)
+            .await
+            .reply
+            .body;
+        assert!(!page.contains(url), "{page}");
+        assert!(!page.contains("<a ") && !page.contains("<img"), "{page}");
+    }
+}
+
 /// Stored cross-site scripting: anybody may register any name.
 #[tokio::test]
 async fn markup_in_a_client_name_stays_text() {

@@ -1,6 +1,6 @@
 //! Attacks on redirect URIs and on the authorization request, each with its source.
 
-use http::Method;
+use http::{Method, StatusCode};
 use serde_json::json;
 
 use crate::app::*;
@@ -173,4 +173,44 @@ async fn request_objects_are_refused() {
     app.authorize(&client, &[("response_mode", "fragment")])
         .await
         .redirects_error("invalid_request");
+}
+
+/// RFC 9700 section 4.1.3, RFC 3986 section 6.2.1: URIs are compared byte by byte, so only the plainest spelling is taken; and what ends an
+/// attribute or a header stands in none, whichever its scheme.
+#[tokio::test]
+async fn a_redirect_uri_in_another_spelling_cannot_be_registered() {
+    let app = App::new();
+    let wrong = [
+        "https://CLIENT.example/",
+        "https://client.example:443/",
+        "https://client.example:443",
+        "https:client.example",
+        "https://client.example/x/..",
+        "http://127.1/",
+        "http://0x7f000001/",
+        "com.example.app:/cb<script>",
+        "com.example.app:/cb\"",
+        "com.example.app:/cb\\x",
+        "com.example.app:/c b",
+        "com.example.app:/cb\r\nx",
+        "com.example.app:/c\u{e9}",
+    ];
+    for uri in wrong {
+        let reply = app.register(json!({ "redirect_uris": [uri] })).await;
+        assert_eq!(reply.error(), "invalid_redirect_uri", "{uri:?}");
+    }
+}
+
+/// A bound that holds to the byte, for each URI of a registration.
+#[tokio::test]
+async fn a_redirect_uri_has_2048_bytes_at_most() {
+    let app = App::new();
+    let of = |bytes: usize| format!("{REDIRECT}/{}", "x".repeat(bytes - REDIRECT.len() - 1));
+    let longest = of(2048);
+    let client = app.client_with(json!({ "redirect_uris": [longest] })).await;
+    let reply = app.authorize(&client, &[("redirect_uri", &longest)]).await;
+    assert_eq!(reply.status, StatusCode::OK, "{}", reply.body);
+    app.register(json!({ "redirect_uris": [of(2049), REDIRECT] }))
+        .await
+        .refused(400, "invalid_redirect_uri");
 }

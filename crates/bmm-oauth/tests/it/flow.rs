@@ -58,6 +58,32 @@ async fn the_answer_carries_state_and_issuer() {
     assert_eq!(reply.location_parameter("iss").as_deref(), Some(ORIGIN));
 }
 
+/// RFC 6749 section 3.1.2: the query that a redirect URI has stays.
+#[tokio::test]
+async fn an_answer_joins_the_query_that_is_there() {
+    let app = App::new();
+    for (registered, start) in [
+        ("https://client.example/cb", "https://client.example/cb?code="),
+        ("https://client.example/cb?", "https://client.example/cb?code="),
+        (
+            "https://client.example/cb?x=1",
+            "https://client.example/cb?x=1&code=",
+        ),
+        (
+            "https://client.example/cb?x=1&",
+            "https://client.example/cb?x=1&code=",
+        ),
+    ] {
+        let client = app.client_with(json!({ "redirect_uris": [registered] })).await;
+        let page = app
+            .consent_page_for("alice", &client, &[("redirect_uri", registered)])
+            .await;
+        let reply = app.decide(&page, "allow").await;
+        let location = reply.header("location");
+        assert!(location.starts_with(start), "{location}");
+    }
+}
+
 #[tokio::test]
 async fn a_user_who_denies_sends_access_denied() {
     let app = App::new();
@@ -228,6 +254,21 @@ async fn a_subject_who_lost_access_cannot_refresh() {
     assert_eq!(
         app.refresh(&client, &refresh).await.status,
         StatusCode::OK,
+        "the refusal spent nothing"
+    );
+}
+
+#[tokio::test]
+async fn a_subject_who_lost_every_scope_of_a_grant_cannot_refresh() {
+    let app = App::new();
+    let client = app.client().await;
+    let (_, refresh) = app.tokens(&client).await;
+    app.banned.lock().unwrap().insert(SCOPES_ARE_OTHERS.to_owned());
+    app.refresh(&client, &refresh).await.refused(400, "invalid_grant");
+    app.banned.lock().unwrap().clear();
+    assert_eq!(
+        app.refresh(&client, &refresh).await.json()["scope"],
+        "mcp:read",
         "the refusal spent nothing"
     );
 }

@@ -65,7 +65,10 @@ async fn too_few_scopes_get_all_that_are_needed() {
         challenge.starts_with("Bearer error=\"insufficient_scope\""),
         "{challenge}"
     );
-    assert!(challenge.ends_with(CHALLENGE), "{challenge}");
+    assert!(
+        challenge.ends_with("scope=\"mcp:read other\""),
+        "with what it has: {challenge}"
+    );
     let step_up = guard().insufficient_scope(&Scopes::new(["tool:write"]).unwrap());
     assert_eq!(step_up.status(), StatusCode::FORBIDDEN);
     assert!(
@@ -74,6 +77,61 @@ async fn too_few_scopes_get_all_that_are_needed() {
             .unwrap()
             .ends_with("scope=\"mcp:read tool:write\"")
     );
+}
+
+/// MCP "Scope Challenge Handling": one challenge with what the token has and what the operation needs, and never `offline_access`.
+#[tokio::test]
+async fn a_step_up_names_all_scopes_at_once() {
+    let auth = |scopes: &[&str]| {
+        AuthInfo::insecure_asserted(
+            "https://mcp.example.com".parse().unwrap(),
+            RESOURCE.parse().unwrap(),
+            Subject::new("alice"),
+            "client".to_owned(),
+            Scopes::new(scopes.iter().copied()).unwrap(),
+            "grant".to_owned(),
+            Timestamp::from_secs(2_000_000_000),
+        )
+    };
+    let hierarchy = ScopeHierarchy::new([("files:admin", ["files:read", "files:write"])]).unwrap();
+    let tools = ToolScopes::new()
+        .with_tool("move", ["files:read", "files:write"])
+        .unwrap()
+        .with_hierarchy(hierarchy);
+    let caller = auth(&["mcp:read", "mail:send", "offline_access"]);
+    let missing = tools.check(&caller, "move").unwrap_err();
+    let answer = guard().step_up(&caller, &missing.needed);
+    assert_eq!(answer.status(), StatusCode::FORBIDDEN);
+    let challenge = answer.headers()[header::WWW_AUTHENTICATE].to_str().unwrap();
+    assert!(
+        challenge.starts_with("Bearer error=\"insufficient_scope\""),
+        "{challenge}"
+    );
+    assert!(
+        challenge.ends_with("scope=\"files:read files:write mail:send mcp:read\""),
+        "{challenge}"
+    );
+    assert_eq!(
+        answer.headers().get_all(header::WWW_AUTHENTICATE).iter().count(),
+        1
+    );
+    assert!(tools.check(&caller, "list").is_ok());
+    assert!(tools.check(&auth(&["files:read", "files:write"]), "move").is_ok());
+    assert!(tools.check(&auth(&["files:admin"]), "move").is_ok());
+    assert!(tools.check(&auth(&["files:write"]), "move").is_err());
+}
+
+#[tokio::test]
+async fn a_scope_that_includes_the_one_needed_is_enough() {
+    let hierarchy = ScopeHierarchy::new([("admin", ["mcp:read"])]).unwrap();
+    let response = send(&guard(), with_token("scopes:admin")).await;
+    assert_eq!(response.status(), StatusCode::FORBIDDEN);
+    let response = send(
+        &guard().with_scope_hierarchy(hierarchy),
+        with_token("scopes:admin"),
+    )
+    .await;
+    assert_eq!(response.status(), StatusCode::OK);
 }
 
 #[tokio::test]
@@ -142,7 +200,7 @@ async fn pages_can_read_the_challenge_and_the_session() {
         assert_eq!(response.headers()["access-control-allow-origin"], "*");
         assert_eq!(
             response.headers()["access-control-expose-headers"],
-            "mcp-session-id, www-authenticate"
+            "mcp-session-id, www-authenticate, dpop-nonce"
         );
     }
 }

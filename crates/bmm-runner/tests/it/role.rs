@@ -51,23 +51,34 @@ async fn serves(launcher: Launcher) {
     assert_eq!((status, body["resource"].clone()), (200, json!(PUBLIC_URL)));
     assert_eq!(get(&path, "/mcp", None).await.0, 401);
 
-    // A token that looks like one makes it ask for the keys, through the egress door.
-    let keys = tokio::spawn(async move {
-        let stream = requests.accept().await.unwrap().unwrap();
-        let service =
-            hyper::service::service_fn(|request: http::Request<hyper::body::Incoming>| async move {
-                assert_eq!(request.uri().path(), "/jwks");
-                Ok::<_, std::convert::Infallible>(http::Response::new(JWKS.to_owned()))
+    // It follows the feed of revocations, and a token that looks like one makes it ask for the keys, through the egress door.
+    let host_side = tokio::spawn(async move {
+        let mut asked = std::collections::BTreeSet::new();
+        while !(asked.contains("/revocations") && asked.contains("/jwks")) {
+            let stream = requests.accept().await.unwrap().unwrap();
+            let (sender, mut receiver) = tokio::sync::mpsc::channel(1);
+            let service = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
+                let (sender, path) = (sender.clone(), request.uri().path().to_owned());
+                async move {
+                    let body = match path.as_str() {
+                        "/jwks" => JWKS,
+                        _ => r#"{"epoch":"e","next":0,"revoked":[]}"#,
+                    };
+                    let _ = sender.send(path).await;
+                    Ok::<_, std::convert::Infallible>(http::Response::new(body.to_owned()))
+                }
             });
-        let _ = hyper::server::conn::http1::Builder::new()
-            .serve_connection(hyper_util::rt::TokioIo::new(stream), service)
-            .await;
+            let served = hyper::server::conn::http1::Builder::new()
+                .serve_connection(hyper_util::rt::TokioIo::new(stream), service);
+            let (_, path) = tokio::join!(served, receiver.recv());
+            asked.extend(path);
+        }
         requests
     });
     // {"alg":"ES256","typ":"at+jwt","kid":"k"} . {} . (no signature)
     let token = "eyJhbGciOiJFUzI1NiIsInR5cCI6ImF0K2p3dCIsImtpZCI6ImsifQ.e30.AAAA";
     assert_eq!(get(&path, "/mcp", Some(token)).await.0, 401);
-    let _requests = keys.await.unwrap();
+    let _requests = host_side.await.unwrap();
 
     host.drain().await.unwrap();
     assert_eq!(caged.wait().await.unwrap(), End::Exited(0));

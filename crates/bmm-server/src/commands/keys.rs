@@ -10,8 +10,9 @@ use bmm_vault::{SqlVault, Status, SweepConfig, Sweeper};
 use crate::cli::{DataDirArg, KeysCommand};
 use crate::commands::progress::Progress;
 use crate::data_dir::{DataDir, Visit, default_path};
-use crate::keys::{self, wall};
+use crate::keys;
 use crate::storage::Storage;
+use crate::wall_clock::wall;
 
 pub(crate) async fn keys(command: KeysCommand) -> anyhow::Result<ExitCode> {
     match command {
@@ -40,7 +41,7 @@ fn describe(status: &Status, kek: &str) -> String {
     for key in &status.keys {
         let _ = writeln!(
             text,
-            "key {:<4} {:<9} sealed {} values in all; {} are stored now",
+            "key {:<4} {:<9} {} sealed in all, {} stored now",
             key.number,
             key.state.as_str(),
             key.values,
@@ -50,7 +51,7 @@ fn describe(status: &Status, kek: &str) -> String {
     for column in &status.columns {
         let _ = writeln!(
             text,
-            "{:<28} {} values, {} to seal anew",
+            "{:<28} {} stored, {} to seal anew",
             column.column,
             column.rows,
             column.to_migrate + column.unsealed

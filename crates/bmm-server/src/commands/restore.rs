@@ -18,8 +18,8 @@ use crate::cli::RestoreArgs;
 use crate::commands::progress::Progress;
 use crate::data_dir::{DataDir, default_path};
 use crate::db::{Db, DbError};
-use crate::keys::wall;
 use crate::storage::Storage;
+use crate::wall_clock::wall;
 
 /// What every SQLite file begins with.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";

@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::io::{IsTerminal as _, Write as _};
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -21,7 +20,7 @@ use crate::commands::login_link::PUBLIC_URL;
 use crate::commands::spec_file;
 use crate::data_dir::{DataDir, default_path};
 use crate::deploy::Admitted;
-use crate::keys;
+use crate::key_care;
 use crate::pages::ServerCard;
 use crate::public_url::PublicUrl;
 use crate::serve::serve;
@@ -75,10 +74,9 @@ pub(crate) async fn up(args: UpArgs, launcher: Launcher) -> anyhow::Result<ExitC
         None => ExitCode::SUCCESS,
         Some(Err(error)) => super::failure::tell(&error),
         Some(Ok(())) => {
-            let vault = Arc::clone(&app.storage.vault);
             tokio::select! {
                 () = app.deploys.follow_secrets() => {}
-                () = keys::keep(vault, dir.kek(), Arc::clone(&app.clock)) => {}
+                () = key_care::keep(&app, dir.kek()) => {}
                 () = &mut signal => {}
             }
             ExitCode::SUCCESS

@@ -2,11 +2,14 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 
-use crate::bmm::{Place, Up, shout_spec};
+use serde_json::{Value, json};
+
+use crate::bmm::{Place, Up, eventually, said, shout_spec};
 use crate::http::{post_form, request};
 
 fn up() -> (Place, Up) {
@@ -207,4 +210,40 @@ fn a_missing_key_file_is_never_replaced() {
     let lines = crate::bmm::stderr_lines(&output);
     assert!(lines.len() == 1 && lines[0].contains("key file"), "{lines:?}");
     assert!(!key.exists());
+}
+
+/// A token that was stolen, and whose owner revokes the grant (RFC 7009), while a runner has already checked and remembered it.
+#[test]
+fn a_revoked_grant_is_refused_by_its_server_within_five_seconds() {
+    let (place, up) = up();
+    let credentials = place.path("credentials.json");
+    let input = json!({ "text": "a" });
+    said(&up.call(&credentials, "shout", "shout", &input, Some(up.sign_in_url())));
+    let stored: Value = serde_json::from_slice(&fs::read(&credentials).expect("reads")).expect("JSON");
+    let stored = &stored["servers"][up.mcp_url("shout")];
+    let text = |value: &Value| value.as_str().expect("text").to_owned();
+    let (access, refresh) = (
+        text(&stored["token_response"]["access_token"]),
+        text(&stored["token_response"]["refresh_token"]),
+    );
+    let bearer = format!("Bearer {access}");
+    let status = || {
+        let headers = [
+            ("Authorization", bearer.as_str()),
+            ("Accept", "application/json, text/event-stream"),
+            ("Content-Type", "application/json"),
+        ];
+        let ping = json!({ "jsonrpc": "2.0", "id": 1, "method": "ping" }).to_string();
+        request(up.address(), "POST", "/shout/mcp", &headers, &ping).status
+    };
+    assert_ne!(status(), 401, "the token is good");
+
+    let form = [
+        ("token", refresh.as_str()),
+        ("client_id", &text(&stored["client_id"])),
+    ];
+    let revoked = post_form(up.address(), "/oauth/revoke", &[], &form);
+    assert_eq!(revoked.status, 200, "{}", revoked.body);
+    let refused = eventually(Duration::from_secs(5), || (status() == 401).then_some(()));
+    assert!(refused.is_some(), "the token still works");
 }

@@ -42,7 +42,7 @@ fn the_authorization_suite_passes() {
     let mut suite = drivers.node("authorization-suite.js");
     suite.args([server.origin(), &server.mcp_url("demo"), server.sign_in_url()]);
     let printed = said(&mut suite);
-    assert!(printed.contains("Total: 2 passed, 0 failed"), "{printed}");
+    assert!(printed.contains("Total: 3 passed, 0 failed"), "{printed}");
 }
 
 #[test]

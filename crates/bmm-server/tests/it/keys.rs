@@ -7,7 +7,7 @@ use std::process::Output;
 
 use serde_json::{Value, json};
 
-use crate::bmm::{Place, Up, run, said, stderr_lines};
+use crate::bmm::{Place, Up, free_address, run, said, stderr_lines};
 use crate::secrets::{FIRST, sealing_spec, secret};
 
 /// A stopped data directory with one server and its secret.
@@ -203,7 +203,8 @@ fn a_key_file_that_others_can_read_is_refused() {
 #[test]
 fn a_backup_of_a_running_server_comes_back_with_its_key() {
     let stopped = Stopped::new();
-    let up = stopped.place.up(&[]);
+    let address = free_address();
+    let up = stopped.place.up_at(address, &[]);
     let cookie = up.session(up.sign_in_url());
     assert_eq!(mac(&stopped.place, &up), FIRST.1);
     let backup = stopped
@@ -228,9 +229,17 @@ fn a_backup_of_a_running_server_comes_back_with_its_key() {
 
     let (elsewhere, kek) = (Place::new(), stopped.kek().to_str().expect("UTF-8").to_owned());
     said(&bmm(&elsewhere, &["restore", &backup, "--kek", &kek]));
-    let up = elsewhere.up(&[]);
+    // The same issuer as before, as after a move to another machine.
+    let up = elsewhere.up_at(address, &[]);
     let servers = up.get_with("/api/servers", &[("Cookie", &cookie)]);
     assert_eq!(servers.status, 401, "a session of before the backup is over");
+    let stored = fs::read(stopped.place.path("credentials.json")).expect("reads");
+    let stored: Value = serde_json::from_slice(&stored).expect("JSON");
+    let servers = stored["servers"].as_object().expect("servers");
+    let token = servers.values().next().expect("a server")["token_response"]["access_token"].clone();
+    let bearer = format!("Bearer {}", token.as_str().expect("a token"));
+    let answer = up.get_with("/sealing/mcp", &[("Authorization", &bearer)]);
+    assert_eq!(answer.status, 401, "a token of before the backup is over");
     assert_eq!(mac(&elsewhere, &up), FIRST.1);
 }
 

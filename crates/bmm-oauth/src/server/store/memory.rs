@@ -1,16 +1,19 @@
 //! A store in memory: for tests, and for hosts whose clients may sign in again after a restart.
 
-use std::collections::HashMap;
+mod upstream_token;
+
+use std::collections::{BTreeMap, HashMap};
 use std::future::ready;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{
-    AuthorizationCode, Client, Grant, NewRefresh, PendingConsent, Redemption, RefreshToken, Rotation, Store,
-    StoreResult,
+    AuthorizationCode, Client, Grant, NewRefresh, Once, OnceKind, Redemption, RefreshToken, Replay,
+    Revocations, RevokedGrant, Rotation, Store, StoreResult, UpstreamTokenRow,
 };
 use crate::clock::Timestamp;
-use crate::server::secret::SecretHash;
+use crate::server::secret::{SecretHash, random_id};
+use crate::verifier::Subject;
 
 /// A [`Store`] in memory. Clones share it.
 #[derive(Clone, Default)]
@@ -19,11 +22,26 @@ pub struct MemoryStore(Arc<Mutex<State>>);
 #[derive(Default)]
 struct State {
     clients: HashMap<String, Client>,
-    consents: HashMap<SecretHash, PendingConsent>,
+    once: HashMap<(OnceKind, SecretHash), OnceRow>,
     codes: HashMap<SecretHash, CodeRow>,
     grants: HashMap<String, Grant>,
     refreshes: HashMap<SecretHash, RefreshRow>,
+    revocations: Sequence,
+    upstream_tokens: HashMap<Subject, UpstreamTokenRow>,
     signing_keys: Option<String>,
+}
+
+/// The sequence of revocations.
+struct Sequence {
+    epoch: String,
+    last: u64,
+    grants: BTreeMap<u64, String>,
+    until: HashMap<String, Timestamp>,
+}
+
+struct OnceRow {
+    value: Vec<u8>,
+    expires_at: Timestamp,
 }
 
 struct CodeRow {
@@ -55,6 +73,48 @@ impl std::fmt::Debug for MemoryStore {
     }
 }
 
+impl Once for MemoryStore {
+    fn put(
+        &self,
+        kind: OnceKind,
+        key: SecretHash,
+        value: Vec<u8>,
+        expires_at: Timestamp,
+    ) -> StoreResult<'_, ()> {
+        self.with(|state| {
+            state.once.insert((kind, key), OnceRow { value, expires_at });
+        })
+    }
+
+    fn take(&self, kind: OnceKind, key: SecretHash, now: Timestamp) -> StoreResult<'_, Option<Vec<u8>>> {
+        self.with(|state| {
+            let row = state.once.remove(&(kind, key))?;
+            (row.expires_at > now).then_some(row.value)
+        })
+    }
+
+    fn claim(
+        &self,
+        kind: OnceKind,
+        key: SecretHash,
+        expires_at: Timestamp,
+        now: Timestamp,
+    ) -> StoreResult<'_, bool> {
+        self.with(|state| {
+            let held = state
+                .once
+                .get(&(kind, key))
+                .is_some_and(|row| row.expires_at > now);
+            let ours = !held && expires_at > now;
+            if ours {
+                let value = Vec::new();
+                state.once.insert((kind, key), OnceRow { value, expires_at });
+            }
+            ours
+        })
+    }
+}
+
 impl Store for MemoryStore {
     fn put_client(&self, client: Client, max_unused: u32) -> StoreResult<'_, ()> {
         self.with(|state| {
@@ -79,14 +139,31 @@ impl Store for MemoryStore {
         self.with(|state| state.clients.get(id).cloned())
     }
 
-    fn put_consent(&self, handle: SecretHash, consent: PendingConsent) -> StoreResult<'_, ()> {
+    fn update_client(&self, client: Client) -> StoreResult<'_, bool> {
         self.with(|state| {
-            state.consents.insert(handle, consent);
+            let Some(row) = state.clients.get_mut(&client.id) else {
+                return false;
+            };
+            *row = Client {
+                created_at: row.created_at,
+                used_at: row.used_at,
+                ..client
+            };
+            true
         })
     }
 
-    fn take_consent(&self, handle: SecretHash) -> StoreResult<'_, Option<PendingConsent>> {
-        self.with(|state| state.consents.remove(&handle))
+    fn remove_client<'a>(&'a self, id: &'a str) -> StoreResult<'a, bool> {
+        self.with(|state| state.clients.remove(id).is_some())
+    }
+
+    fn put_grant(&self, grant: Grant, now: Timestamp) -> StoreResult<'_, ()> {
+        self.with(|state| {
+            if let Some(client) = state.clients.get_mut(&grant.client_id) {
+                client.used_at.get_or_insert(now);
+            }
+            state.grants.insert(grant.id.clone(), grant);
+        })
     }
 
     fn put_code(&self, hash: SecretHash, code: AuthorizationCode) -> StoreResult<'_, ()> {
@@ -117,6 +194,7 @@ impl Store for MemoryStore {
                 return Redemption::Gone;
             }
             row.used = true;
+            row.code.expires_at = grant.expires_at;
             if let Some(client) = state.clients.get_mut(&grant.client_id) {
                 client.used_at.get_or_insert(now);
             }
@@ -128,7 +206,7 @@ impl Store for MemoryStore {
         })
     }
 
-    fn refresh_token(&self, hash: SecretHash) -> StoreResult<'_, Option<RefreshToken>> {
+    fn refresh_token(&self, hash: SecretHash, now: Timestamp) -> StoreResult<'_, Option<RefreshToken>> {
         self.with(|state| {
             let row = state.refreshes.get(&hash)?;
             let grant = state.grants.get(&row.grant_id)?.clone();
@@ -136,6 +214,7 @@ impl Store for MemoryStore {
                 grant,
                 expires_at: row.expires_at,
                 rotated_at: row.rotated_at,
+                replay: state.replay(hash, now),
             })
         })
     }
@@ -144,14 +223,19 @@ impl Store for MemoryStore {
         &self,
         old: SecretHash,
         successor: NewRefresh,
+        replay: Option<Replay>,
         now: Timestamp,
     ) -> StoreResult<'_, Rotation> {
         self.with(|state| {
+            let kept = state.replay(old, now);
             let Some(row) = state.refreshes.get_mut(&old) else {
                 return Rotation::Gone;
             };
             if let Some(rotated_at) = row.rotated_at {
-                return Rotation::Spent { rotated_at };
+                return Rotation::Spent {
+                    rotated_at,
+                    replay: kept,
+                };
             }
             let alive = state
                 .grants
@@ -163,20 +247,52 @@ impl Store for MemoryStore {
             row.rotated_at = Some(now);
             let successor_row = RefreshRow::new(&row.grant_id, successor);
             state.refreshes.insert(successor.hash, successor_row);
+            if let Some(Replay { sealed, expires_at }) = replay {
+                let row = OnceRow {
+                    value: sealed,
+                    expires_at,
+                };
+                state.once.insert((OnceKind::RefreshReplay, old), row);
+            }
             Rotation::Rotated
         })
     }
 
-    fn revoke_grant<'a>(&'a self, grant_id: &'a str) -> StoreResult<'a, ()> {
+    fn revoke_grant<'a>(&'a self, grant_id: &'a str, until: Timestamp) -> StoreResult<'a, ()> {
         self.with(|state| {
             if let Some(grant) = state.grants.get_mut(grant_id) {
                 grant.revoked = true;
             }
+            state.revocations.add(grant_id, until);
+        })
+    }
+
+    fn revoke_grants_of<'a>(
+        &'a self,
+        client_id: &'a str,
+        now: Timestamp,
+        until: Timestamp,
+        limit: u32,
+    ) -> StoreResult<'a, Vec<String>> {
+        self.with(|state| {
+            let grants = state.grants.values_mut();
+            let live = grants.filter(|g| g.client_id == client_id && !g.revoked && g.expires_at > now);
+            let mut revoked = Vec::new();
+            for grant in live.take(limit as usize) {
+                grant.revoked = true;
+                state.revocations.add(&grant.id, until);
+                revoked.push(grant.id.clone());
+            }
+            revoked
         })
     }
 
     fn is_revoked<'a>(&'a self, grant_id: &'a str) -> StoreResult<'a, bool> {
-        self.with(|state| state.grants.get(grant_id).is_some_and(|grant| grant.revoked))
+        self.with(|state| state.revocations.until.contains_key(grant_id))
+    }
+
+    fn revocations(&self, after: u64, limit: u32, now: Timestamp) -> StoreResult<'_, Revocations> {
+        self.with(|state| state.revocations.page(after, limit as usize, now))
     }
 
     fn signing_keys(&self) -> StoreResult<'_, Option<String>> {
@@ -187,22 +303,89 @@ impl Store for MemoryStore {
         self.with(|state| state.signing_keys.get_or_insert(sealed).clone())
     }
 
+    fn replace_signing_keys(&self, old: String, new: String) -> StoreResult<'_, bool> {
+        self.with(|state| {
+            let stands = state.signing_keys.as_ref() == Some(&old);
+            if stands {
+                state.signing_keys = Some(new);
+            }
+            stands
+        })
+    }
+
     fn sweep(&self, now: Timestamp, unused_since: Timestamp, limit: u32) -> StoreResult<'_, u64> {
         self.with(|state| {
             let limit = limit as usize;
             let abandoned = |c: &Client| c.used_at.is_none() && c.created_at < unused_since;
-            // A code that was used stays as long as its grant, so that its replay is recognised.
-            let grants = &state.grants;
-            let code_ended = |row: &CodeRow| {
-                row.code.expires_at <= now && !(row.used && grants.contains_key(&row.code.grant_id))
-            };
-            let removed = remove_some(&mut state.codes, limit, code_ended)
-                + remove_some(&mut state.consents, limit, |consent| consent.expires_at <= now)
+            let removed = remove_some(&mut state.codes, limit, |row| row.code.expires_at <= now)
+                + remove_some(&mut state.once, limit, |row| row.expires_at <= now)
                 + remove_some(&mut state.refreshes, limit, |row| row.expires_at <= now)
+                + state.revocations.forget(limit, now)
                 + remove_some(&mut state.grants, limit, |grant| grant.expires_at <= now)
                 + remove_some(&mut state.clients, limit, abandoned);
             removed as u64
         })
+    }
+}
+
+impl Default for Sequence {
+    fn default() -> Self {
+        Self {
+            epoch: random_id(),
+            last: 0,
+            grants: BTreeMap::new(),
+            until: HashMap::new(),
+        }
+    }
+}
+
+impl Sequence {
+    fn add(&mut self, grant_id: &str, until: Timestamp) {
+        if let Some(known) = self.until.get_mut(grant_id) {
+            *known = until.max(*known);
+            return;
+        }
+        self.last += 1;
+        self.grants.insert(self.last, grant_id.to_owned());
+        self.until.insert(grant_id.to_owned(), until);
+    }
+
+    fn page(&self, after: u64, limit: usize, now: Timestamp) -> Revocations {
+        let after = if after > self.last { 0 } else { after };
+        let mut page = Revocations {
+            epoch: self.epoch.clone(),
+            next: self.last,
+            revoked: Vec::new(),
+        };
+        for (number, grant_id) in self.grants.range(after + 1..) {
+            let until = self.until.get(grant_id).copied().unwrap_or(now);
+            if until <= now {
+                continue;
+            }
+            page.revoked.push(RevokedGrant {
+                grant_id: grant_id.clone(),
+                until,
+            });
+            if page.revoked.len() >= limit {
+                page.next = *number;
+                break;
+            }
+        }
+        page
+    }
+
+    fn forget(&mut self, limit: usize, now: Timestamp) -> usize {
+        let removed = remove_some(&mut self.until, limit, |until| *until <= now);
+        self.grants
+            .retain(|_, grant_id| self.until.contains_key(grant_id));
+        removed
+    }
+}
+
+impl State {
+    fn replay(&self, spent: SecretHash, now: Timestamp) -> Option<Vec<u8>> {
+        let row = self.once.get(&(OnceKind::RefreshReplay, spent))?;
+        (row.expires_at > now).then(|| row.value.clone())
     }
 }
 
