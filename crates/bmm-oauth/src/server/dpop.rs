@@ -8,14 +8,13 @@ use std::net::IpAddr;
 use http::{HeaderMap, HeaderValue, header};
 
 use super::authorization_server::AuthorizationServer;
-use super::endpoints;
 use super::secret::SecretHash;
 use super::store::{Client, ClientAuthMethod, OnceKind};
 use super::wire::{ErrorCode, OAuthError};
 use crate::dpop::{Proof, Requested};
 use crate::jwk::Thumbprint;
 
-/// The proof that came with a request to the token endpoint, if one did.
+/// The proof that came with a request to an endpoint that knows them, if one did.
 pub(super) struct Proven {
     proof: Option<Proof>,
     asked_by: Option<IpAddr>,
@@ -25,10 +24,11 @@ pub(super) struct Proven {
 pub(super) fn proven(
     server: &AuthorizationServer,
     headers: &HeaderMap,
+    endpoint: &'static str,
     asked_by: Option<IpAddr>,
 ) -> Result<Proven, OAuthError> {
     let now = server.clock.now();
-    let url = server.config.issuer.endpoint(endpoints::TOKEN);
+    let url = server.config.issuer.endpoint(endpoint);
     let requested = Requested {
         method: "POST",
         url: &url,
@@ -105,7 +105,7 @@ pub(super) fn may_use(token: &str, key: Option<&Thumbprint>) -> bool {
     }
 }
 
-fn invalid_proof() -> OAuthError {
+pub(super) fn invalid_proof() -> OAuthError {
     let why = "the DPoP proof is not valid for this request, or was used before";
     OAuthError::new(ErrorCode::InvalidDpopProof, why)
 }

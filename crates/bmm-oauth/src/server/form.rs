@@ -66,6 +66,18 @@ impl Parameters {
             .finish()
     }
 
+    /// The same with one more parameter, in place of any of its name.
+    pub(crate) fn with(&self, name: &str, value: &str) -> Self {
+        let mut all: Vec<_> = self
+            .0
+            .iter()
+            .filter(|(found, _)| found != name)
+            .cloned()
+            .collect();
+        all.push((name.to_owned(), value.to_owned()));
+        Self(all)
+    }
+
     /// All values of the one parameter that may be repeated, `resource` (RFC 8707 section 2).
     pub(crate) fn resources(&self) -> Vec<&str> {
         self.0

@@ -10,6 +10,7 @@ use super::authorization_server::AuthorizationServer;
 use super::authorize;
 use super::budget::counted;
 use super::client_request::authenticated;
+use super::dpop;
 use super::endpoints;
 use super::pushed_request::{PREFIX, Pushed};
 use super::secret::random_secret;
@@ -25,7 +26,7 @@ const CREDENTIALS: [&str; 3] = ["client_secret", "client_assertion", "client_ass
 
 pub(super) async fn handle(State(server): State<AuthorizationServer>, request: Request) -> Response<Body> {
     let mut event = server.event(EventKind::RequestPushed, request.extensions());
-    let response = match push(&server, request, &mut event).await {
+    let mut response = match push(&server, request, &mut event).await {
         Ok(document) => {
             server.sweep_now_and_then().await;
             wire::json(StatusCode::CREATED, &document)
@@ -36,6 +37,7 @@ pub(super) async fn handle(State(server): State<AuthorizationServer>, request: R
         }
     };
     server.events.record(event);
+    dpop::give_nonce(&server, response.headers_mut());
     wire::readable_anywhere(response)
 }
 
@@ -44,7 +46,8 @@ async fn push(
     request: Request,
     event: &mut Event,
 ) -> Result<Value, OAuthError> {
-    let (client, form) = authenticated(server, request, endpoints::PUSH, event).await?;
+    let headers = request.headers().clone();
+    let (client, mut form) = authenticated(server, request, endpoints::PUSH, event).await?;
     // Public clients prove nothing, and what is pushed is kept.
     let address = event.address.map(counted);
     if !server
@@ -60,9 +63,18 @@ async fn push(
     if !matches!(form.get("request_uri"), Ok(None)) {
         return Err(refused("request_uri cannot be pushed"));
     }
+    // RFC 9449 section 10.1: a proof here binds the code to its key, as `dpop_jkt` does; the two must not differ.
+    let proven = dpop::proven(server, &headers, endpoints::PUSH, event.address)?;
+    if let Some(key) = proven.key() {
+        match form.get("dpop_jkt") {
+            Ok(Some(named)) if named != key.as_str() => return Err(dpop::invalid_proof()),
+            _ => form = form.with("dpop_jkt", key.as_str()),
+        }
+    }
     // Everything that the authorization endpoint will check is checked now, while the client can still hear of it.
     let resource = authorize::check_pushed(server, &client, &form)?;
     event.resource = Some(resource);
+    proven.use_up(server).await?;
     let pushed = Pushed {
         client_id: client.id,
         query: form.without(&CREDENTIALS),

@@ -66,7 +66,7 @@ async fn issue(
     };
     let client = authenticate(server, &presented).await?;
     event.client_id = Some(client.id.clone());
-    let proven = dpop::proven(server, &headers, event.address)?;
+    let proven = dpop::proven(server, &headers, endpoints::TOKEN, event.address)?;
     match form.get("grant_type").map_err(|Duplicated| repeated())? {
         Some("authorization_code") => {
             event.kind = EventKind::CodeRedeemed;

@@ -184,7 +184,13 @@ impl App {
         client: &Registered,
         changes: &[(&str, &str)],
     ) -> Page {
-        let reply = self.send(as_user(user, authorize_request(client, changes))).await;
+        self.page_of(as_user(user, authorize_request(client, changes)))
+            .await
+    }
+
+    /// The consent page that this request leads to.
+    pub(crate) async fn page_of(&self, request: Request<Body>) -> Page {
+        let reply = self.send(request).await;
         assert_eq!(reply.status, StatusCode::OK, "{:?} {}", reply.headers, reply.body);
         let handle = reply
             .body

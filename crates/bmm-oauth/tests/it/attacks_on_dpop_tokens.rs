@@ -228,6 +228,57 @@ async fn a_code_bound_to_a_key_needs_that_key() {
     }
 }
 
+/// RFC 9449 section 10.1: a proof that comes with a pushed request binds the code to its key.
+#[tokio::test]
+async fn a_code_pushed_for_with_a_proof_needs_that_key() {
+    let app = App::new();
+    let (client, key, thief) = (app.client().await, Signer::es256(), Signer::es256());
+    let push = async |proof: &str, changes: &[(&str, &str)]| {
+        let query = authorize_request(&client, changes)
+            .uri()
+            .query()
+            .unwrap()
+            .to_owned();
+        let request = Request::post("/oauth/par")
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .header("dpop", proof);
+        app.send(request.body(Body::from(query)).unwrap()).await
+    };
+    let here = || key.proof(json!({ "htu": "https://auth.example/oauth/par" }));
+    let once = here();
+    let reply = push(&once, &[]).await;
+    assert_eq!(reply.status, StatusCode::CREATED, "{}", reply.body);
+    let request_uri = reply.json()["request_uri"].as_str().unwrap().to_owned();
+    for (odd, changes) in [
+        (once, vec![]),
+        (proof(&key, json!({})), vec![]),
+        (here(), vec![("dpop_jkt", thief.thumbprint())]),
+    ] {
+        let changes: Vec<_> = changes
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        push(&odd, &changes).await.refused(400, "invalid_dpop_proof");
+    }
+    let agreed = push(&here(), &[("dpop_jkt", &key.thumbprint())]).await;
+    assert_eq!(agreed.status, StatusCode::CREATED, "{}", agreed.body);
+
+    let bring = crate::endpoints::bring(&client.id, &request_uri);
+    let page = app.page_of(as_user("alice", bring)).await;
+    let code = app
+        .decide(&page, "allow")
+        .await
+        .location_parameter("code")
+        .unwrap();
+    let form = code_form(&client, &code);
+    app.token(&form).await.refused(400, "invalid_grant");
+    app.token_with(&form, &[&proof(&thief, json!({}))])
+        .await
+        .refused(400, "invalid_grant");
+    let reply = app.token_with(&form, &[&proof(&key, json!({}))]).await;
+    assert_eq!(reply.status, StatusCode::OK, "{}", reply.body);
+}
+
 /// RFC 9449 section 11.1: at the token endpoint a proof is used once among all replicas, and refusing it spends nothing.
 #[tokio::test]
 async fn a_proof_for_a_token_is_used_once_across_replicas() {
