@@ -214,3 +214,16 @@ async fn a_redirect_uri_has_2048_bytes_at_most() {
         .await
         .refused(400, "invalid_redirect_uri");
 }
+
+/// A registration is bounded in every direction.
+#[tokio::test]
+async fn a_client_has_sixteen_redirect_uris_at_most() {
+    let app = App::new();
+    for (count, status) in [(16, StatusCode::CREATED), (17, StatusCode::BAD_REQUEST)] {
+        let uris: Vec<_> = (0..count)
+            .map(|n| format!("https://client.example/{n}"))
+            .collect();
+        let reply = app.register(serde_json::json!({ "redirect_uris": uris })).await;
+        assert_eq!(reply.status, status, "{}", reply.body);
+    }
+}
