@@ -7,6 +7,7 @@ use crate::{
     diagnostic::Diagnostic,
     json::Positions,
     rule::Rule,
+    schema_work::Budget,
     slug::{Slug, SlugError},
     tool_schema,
 };
@@ -27,8 +28,9 @@ pub(crate) fn meaning(spec: &Value) -> Vec<Diagnostic> {
     names(spec, &mut problems);
     let allowed = domains(spec, "/allowedDomains", &mut problems);
     secrets(spec, &allowed, &mut problems);
+    let mut budget = Budget::default();
     for (index, tool) in list(spec, "tools").iter().enumerate() {
-        tool_parts(tool, &format!("/tools/{index}"), &mut problems);
+        tool_parts(tool, &format!("/tools/{index}"), &mut budget, &mut problems);
     }
     scopes(spec, &mut problems);
     alternatives(spec, &mut problems);
@@ -181,25 +183,27 @@ fn covers(wide: &HostPattern, narrow: &HostPattern) -> bool {
     }
 }
 
-fn tool_parts(tool: &Value, pointer: &str, problems: &mut Vec<Diagnostic>) {
+fn tool_parts(tool: &Value, pointer: &str, budget: &mut Budget, problems: &mut Vec<Diagnostic>) {
     let input = tool_schema::check(
         tool.get("inputSchema"),
         &format!("{pointer}/inputSchema"),
+        budget,
         problems,
     );
     let output = tool_schema::check(
         tool.get("outputSchema"),
         &format!("{pointer}/outputSchema"),
+        budget,
         problems,
     );
     headers(tool, pointer, problems);
     for (index, example) in list(tool, "examples").iter().enumerate() {
         let at = format!("{pointer}/examples/{index}");
         if let (Some(schema), Some(value)) = (&input, example.get("input")) {
-            schema.fits(value, &format!("{at}/input"), "inputSchema", problems);
+            schema.fits(value, &format!("{at}/input"), "inputSchema", budget, problems);
         }
         if let (Some(schema), Some(value)) = (&output, example.get("output")) {
-            schema.fits(value, &format!("{at}/output"), "outputSchema", problems);
+            schema.fits(value, &format!("{at}/output"), "outputSchema", budget, problems);
         }
         if example.get("output").is_some() && example.get("error").is_some() {
             problems.push(Diagnostic::new(

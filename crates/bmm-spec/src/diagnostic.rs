@@ -165,8 +165,8 @@ fn order(d: &Diagnostic) -> (usize, usize, Rule, &str) {
     )
 }
 
-/// Text from a spec as it may stand on a terminal: control, bidi and invisible characters as escapes.
-pub(crate) fn escape(text: &str) -> String {
+/// Text from strangers as it may stand on a terminal: control, bidi and invisible characters as escapes, line breaks too.
+pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control() || hidden(c).is_some() {

@@ -34,7 +34,8 @@ fn name(tool: &Value) -> &str {
     tool.get("name").and_then(Value::as_str).unwrap_or_default()
 }
 
-fn public_fields(tool: &Value) -> Value {
+/// What of a tool counts.
+pub(crate) fn public_fields(tool: &Value) -> Value {
     let mut public = Map::new();
     for key in [
         "name",
@@ -67,7 +68,20 @@ fn public_fields(tool: &Value) -> Value {
 fn hex_of(value: &Value) -> String {
     let canonical =
         serde_json_canonicalizer::to_vec(value).expect("a JSON value in memory always has a canonical form");
-    Sha256::digest(&canonical)
+    sha256(&canonical)
+}
+
+/// The hash of one part of a spec: of the text itself if it is one, of the canonical JSON otherwise.
+pub(crate) fn content(value: &Value) -> String {
+    match value {
+        Value::String(text) => sha256(text.as_bytes()),
+        other => hex_of(other),
+    }
+}
+
+/// SHA-256 in hex.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes)
         .iter()
         .fold(String::with_capacity(64), |mut hex, byte| {
             for nibble in [byte >> 4, byte & 15] {

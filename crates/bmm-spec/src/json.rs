@@ -4,8 +4,11 @@
 //! is capped by a linear pass first.
 
 use crate::{diagnostic::Diagnostic, rule::Rule};
-use serde_json::{Map, Value};
-use std::{ops::Range, sync::Arc};
+use serde_json::{Map, Value, map::Entry};
+use std::{
+    ops::Range,
+    sync::{Arc, OnceLock},
+};
 
 /// Largest spec file, in bytes.
 pub const MAX_SPEC_BYTES: usize = 1024 * 1024;
@@ -29,7 +32,18 @@ pub(crate) struct Positions(Option<Arc<File>>);
 #[derive(Debug)]
 struct File {
     text: String,
-    root: Node,
+    /// Read when first asked for: most listings have nothing in them that must be pointed at.
+    root: OnceLock<Node>,
+}
+
+impl File {
+    fn root(&self) -> &Node {
+        self.root.get_or_init(|| {
+            let mut reader = Reader::new(&self.text, usize::MAX);
+            reader.places = true;
+            reader.value().map(|(_, node)| node).unwrap_or_default()
+        })
+    }
 }
 
 #[derive(Debug, Default)]
@@ -47,10 +61,28 @@ enum Children {
     Members(Vec<(Box<str>, Node)>),
 }
 
-/// Reads a file. No document if it cannot be read to its end; problems may stand beside a document (duplicate keys).
+/// What a file may hold at most.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Caps {
+    pub(crate) bytes: usize,
+    pub(crate) values: usize,
+}
+
+/// The caps of a spec file.
+const SPEC_CAPS: Caps = Caps {
+    bytes: MAX_SPEC_BYTES,
+    values: MAX_VALUES,
+};
+
+/// Reads a spec file. No document if it cannot be read to its end; problems may stand beside a document (duplicate keys).
 pub(crate) fn read(bytes: &[u8]) -> (Option<Document>, Vec<Diagnostic>) {
-    match text_within_caps(bytes) {
-        Ok(text) => Reader::new(text).document(),
+    read_within(bytes, SPEC_CAPS)
+}
+
+/// Reads a file of another kind. The cap on nesting is the same for all: it guards the stack.
+pub(crate) fn read_within(bytes: &[u8], caps: Caps) -> (Option<Document>, Vec<Diagnostic>) {
+    match text_within_caps(bytes, caps.bytes) {
+        Ok(text) => Reader::new(text, caps.values).document(),
         Err(problem) => (None, vec![*problem]),
     }
 }
@@ -58,6 +90,10 @@ pub(crate) fn read(bytes: &[u8]) -> (Option<Document>, Vec<Diagnostic>) {
 /// Appends a segment to an RFC 6901 pointer.
 pub(crate) fn push_segment(pointer: &mut String, segment: &str) {
     pointer.push('/');
+    if !segment.bytes().any(|b| matches!(b, b'~' | b'/')) {
+        pointer.push_str(segment);
+        return;
+    }
     for c in segment.chars() {
         match c {
             '~' => pointer.push_str("~0"),
@@ -65,6 +101,12 @@ pub(crate) fn push_segment(pointer: &mut String, segment: &str) {
             c => pointer.push(c),
         }
     }
+}
+
+/// Appends the place of an item of an array.
+pub(crate) fn push_index(pointer: &mut String, index: usize) {
+    use std::fmt::Write as _;
+    write!(pointer, "/{index}").expect("a String takes any text");
 }
 
 impl Positions {
@@ -92,7 +134,7 @@ impl Positions {
     }
 
     fn node(&self, pointer: &str) -> Option<&Node> {
-        let mut node = &self.0.as_ref()?.root;
+        let mut node = self.0.as_ref()?.root();
         for segment in pointer.split('/').skip(1) {
             let next = match &node.children {
                 Children::None => None,
@@ -153,9 +195,9 @@ fn hex4(text: &str) -> u32 {
         .unwrap_or(0)
 }
 
-fn text_within_caps(bytes: &[u8]) -> Result<&str, Box<Diagnostic>> {
-    if bytes.len() > MAX_SPEC_BYTES {
-        let message = format!("the file has {} bytes, the most is {MAX_SPEC_BYTES}", bytes.len());
+fn text_within_caps(bytes: &[u8], most: usize) -> Result<&str, Box<Diagnostic>> {
+    if bytes.len() > most {
+        let message = format!("the file has {} bytes, the most is {most}", bytes.len());
         return Err(Box::new(Diagnostic::new(Rule::TooLarge, "", message)));
     }
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
@@ -192,6 +234,9 @@ struct Reader<'t> {
     at: usize,
     pointer: String,
     values: usize,
+    most_values: usize,
+    /// Notes where everything stands.
+    places: bool,
     problems: Vec<Diagnostic>,
 }
 
@@ -199,7 +244,7 @@ struct Reader<'t> {
 struct Stop;
 
 impl<'t> Reader<'t> {
-    fn new(text: &'t str) -> Self {
+    fn new(text: &'t str, most_values: usize) -> Self {
         // A byte order mark is tolerated: editors write it and spans keep counting from the file's first byte.
         let at = if text.starts_with('\u{feff}') { 3 } else { 0 };
         Self {
@@ -207,6 +252,8 @@ impl<'t> Reader<'t> {
             at,
             pointer: String::new(),
             values: 0,
+            most_values,
+            places: false,
             problems: Vec::new(),
         }
     }
@@ -220,10 +267,10 @@ impl<'t> Reader<'t> {
                 Ok(pair)
             }
         });
-        let document = read.ok().map(|(value, root)| {
+        let document = read.ok().map(|(value, _)| {
             let file = File {
                 text: self.text.to_owned(),
-                root,
+                root: OnceLock::new(),
             };
             Document {
                 value,
@@ -236,8 +283,8 @@ impl<'t> Reader<'t> {
     fn value(&mut self) -> Result<(Value, Node), Stop> {
         self.space();
         self.values += 1;
-        if self.values > MAX_VALUES {
-            let message = format!("more than {MAX_VALUES} values");
+        if self.values > self.most_values {
+            let message = format!("more than {} values", self.most_values);
             self.problems
                 .push(Diagnostic::new(Rule::TooLarge, "", message).with_span(self.at..self.at));
             return Err(Stop);
@@ -285,7 +332,10 @@ impl<'t> Reader<'t> {
             }
             let above = self.pointer.len();
             push_segment(&mut self.pointer, &key);
-            if map.contains_key(&key) {
+            let segment = self.places.then(|| key.clone().into_boxed_str());
+            let entry = map.entry(key);
+            if let Entry::Occupied(entry) = entry {
+                let key = entry.key();
                 let message = format!("the key `{key}` stands twice in this object");
                 self.problem(
                     Diagnostic::new(Rule::DuplicateKey, self.pointer.clone(), message)
@@ -294,9 +344,11 @@ impl<'t> Reader<'t> {
                 self.value()?;
             } else {
                 let (value, mut node) = self.value()?;
-                node.key = Some(key_span);
-                members.push((key.clone().into_boxed_str(), node));
-                map.insert(key, value);
+                if let Some(segment) = segment {
+                    node.key = Some(key_span);
+                    members.push((segment, node));
+                }
+                entry.or_insert(value);
             }
             self.pointer.truncate(above);
             self.space();
@@ -318,11 +370,13 @@ impl<'t> Reader<'t> {
         }
         loop {
             let above = self.pointer.len();
-            push_segment(&mut self.pointer, &list.len().to_string());
+            push_index(&mut self.pointer, list.len());
             let (value, node) = self.value()?;
             self.pointer.truncate(above);
             list.push(value);
-            items.push(node);
+            if self.places {
+                items.push(node);
+            }
             self.space();
             if self.take(b']') {
                 return Ok((Value::Array(list), Children::Items(items)));
@@ -338,6 +392,9 @@ impl<'t> Reader<'t> {
         self.at += 1;
         let mut escapes = false;
         loop {
+            let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+            let plain = |b: &u8| !matches!(b, b'"' | b'\\' | 0..=0x1f);
+            self.at += rest.iter().position(|b| !plain(b)).unwrap_or(rest.len());
             match self.peek() {
                 Some(b'"') => break,
                 Some(b'\\') => {

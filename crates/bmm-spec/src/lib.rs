@@ -34,6 +34,15 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # Around a spec
+//!
+//! - [`scan_tools`] and [`scan_code`] judge what belongs to no spec: the tools any server lists, bare code; item by item.
+//! - [`Report`] and [`Items`] print for a terminal, serialise, and become a [`Sarif`] log. [`Suppressions`] accept findings, each with a
+//!   reason and bound to its text; what is stale among them is named, never honoured.
+//! - [`manifest_drift`] and [`spec_drift`] name what changed since something was approved, when [`manifest_digest`] or [`spec_digest`]
+//!   say that it did.
+//! - [`SpecEdit`] changes words and schemas, never code, and judges the result as a whole again.
+//!
 //! # What you must supply
 //!
 //! A runner that gives code nothing but `input` and `ctx`, and that enforces [`CompiledSpec::allowed_domains`],
@@ -49,37 +58,53 @@
 
 #![forbid(unsafe_code)]
 
+/// The program in README.md works.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod check;
 mod code;
 mod compiled;
 mod diagnostic;
 mod digest;
+mod drift;
+mod edit;
 mod hidden;
+mod items;
 mod json;
 mod model;
+mod openapi;
 mod report;
 mod rule;
 mod scan;
 mod schema;
+mod schema_work;
 mod slug;
 mod spec;
+mod taxonomy;
 mod tool_schema;
 
 pub use compiled::{
     COMPILED_VERSION, CompiledCode, CompiledPrompt, CompiledResource, CompiledSpec, CompiledTool,
     DigestMismatch, LineMap, PromptContent, ResourceContent, ResourcePlace,
 };
-pub use diagnostic::{CodePlace, Diagnostic, Diagnostics};
+pub use diagnostic::{CodePlace, Diagnostic, Diagnostics, escape};
 pub use digest::{manifest_digest, spec_digest};
+pub use drift::{Change, ChangeKind, manifest_drift, spec_drift};
+pub use edit::{EditRefusal, Edited, OrphanedParameter, SecretEdit, SpecEdit, ToolEdit};
+pub use items::{Item, Items, MAX_LISTING_BYTES, scan_code, scan_codes, scan_tools};
 pub use json::{MAX_DEPTH, MAX_SPEC_BYTES, MAX_VALUES};
 pub use model::{
     Annotations, Example, FORMAT_VERSION, Icon, IconTheme, Limits, MAX_CODE_BYTES, Prompt, PromptArgument,
     PromptMessage, RecordedFetch, RequiredSecret, Resource, Role, SecretPlace, Spec, TextContent, TextKind,
     Tool,
 };
-pub use report::{Finding, Report, Verdict};
+pub use openapi::{ImportError, Imported, MAX_OPENAPI_BYTES, OpenApiImport, Skipped};
+pub use report::{Finding, Report, Sarif, Suppression, Suppressions, Verdict};
 pub use rule::{Confidence, Rule, Severity};
-pub use scan::{OFFERED_GLOBALS, scan};
+pub use scan::{Capabilities, OFFERED_GLOBALS, capabilities, scan};
 pub use schema::json_schema;
+pub use schema_work::validation_is_bounded;
 pub use slug::{MAX_SLUG_CHARS, RESERVED_SLUGS, Slug, SlugError};
 pub use spec::{ValidSpec, admit};

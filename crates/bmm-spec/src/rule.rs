@@ -100,16 +100,47 @@ catalogue! {
     ProtoTamper "CODE-010" "proto-tamper" High "do not change prototypes; copy the object or use a Map";
     Reflection "CODE-011" "reflection" Medium "use plain property access";
     StackHooks "CODE-012" "stack-hooks" High "do not hook into stack traces";
+    DynamicCall "CODE-013" "dynamic-member-call" Medium "call a method by a name that stands in the code";
+    Sloppy "CODE-014" "with-or-sloppy" High "write strict code: no `with`, no octal escapes, no `arguments` that alias parameters";
+    Obfuscated "CODE-015" "obfuscation-shape" High "submit the code as a person wrote it";
     UnicodeSource "CODE-016" "unicode-source" High "write such characters as \\u{…} escapes inside string literals";
     SharedMemory "CODE-017" "shared-memory" High "use ArrayBuffer";
+    UnboundedLoop "CODE-018" "unbounded-loop" Medium "give the loop an end that it can reach";
+    Redos "CODE-019" "redos" Medium "do not nest quantifiers in an expression that runs on input";
     ParseOrLimit "CODE-020" "parse-or-limit" High "fix the syntax, or make the code smaller and flatter";
 
     UndeclaredHost "NET-001" "undeclared-host" Critical "add the host to allowedDomains if the tool should reach it";
+    DynamicHost "NET-002" "dynamic-host" Medium "keep the host constant, or choose it from a list in the code";
     UnsafeTarget "NET-003" "unsafe-scheme-or-ip" High "use https and a host name";
+    BroadAllow "NET-004" "broad-allow" Medium "name the hosts the tools need, and none where anybody can receive data";
+    UnusedDomain "NET-005" "declared-unused" Low "remove the entry from allowedDomains";
     UndeclaredSecret "SEC-001" "undeclared-secret" High "declare it in requiredSecrets";
+    SecretToOutput "SEC-002" "secret-to-output" Critical "send a secret only in the place and to the hosts it is declared for";
+    HardcodedSecret "SEC-003" "hardcoded-secret" High "declare it in requiredSecrets and read it from ctx.secrets";
+    SecretArgument "SEC-004" "secret-as-argument" High "declare a secret in requiredSecrets instead of asking the model for it";
+    ArgumentExfiltration "SEC-005" "arg-exfil" High "send only what inputSchema declares";
 
     HiddenUnicode "META-001" "hidden-unicode" Critical "remove the invisible characters";
+    ConfusableName "META-002" "confusable-name" High "use letters of one script, and names that cannot be mistaken for each other";
     InstructionOverride "META-003" "instruction-override" Critical "describe what the tool does; do not instruct the model about other instructions";
+    GovernsOtherTool "META-004" "governs-other-tool" High "describe this tool only; what another tool needs is that tool's to say";
+    ArgumentHijack "META-005" "argument-hijack" High "describe this tool's own arguments only";
+    Concealment "META-006" "concealment" High "do not ask the model to keep anything from the user";
+    PriorityClaim "META-007" "priority-claim" High "a tool has no rank over the user, the system or other tools; remove the claim";
+    SensitivePath "META-008" "sensitive-path" High "do not name files of keys, credentials, shell profiles or agent settings";
+    ExfilInstruction "META-009" "exfil-instruction" Critical "do not tell the model to send data anywhere";
+    SessionPersistence "META-010" "session-persistence" Medium "a description speaks of one call; remove orders about later ones";
+    Coercion "META-011" "coercion" Medium "say when the tool helps, not that the model must use it";
+    Promotion "META-012" "promotion" Medium "say what the tool does, not how it compares";
+    SideChannelParam "META-013" "sidechannel-param" High "ask only for arguments the tool needs for its work";
+    EncodedPayload "META-014" "encoded-payload" High "write texts for the model in plain words";
+    NearDuplicateTool "META-015" "near-duplicate-tool" Medium "make names and descriptions of tools distinct";
+    AnnotationLie "META-016" "annotation-lie" Medium "make the annotations say what the code does";
+    CapabilityMismatch "META-017" "capability-mismatch" Medium "say in the description what the code does, and use every argument the schema asks for";
+    ShellSnippet "META-018" "shell-snippet" Medium "describe what the tool does instead of commands to run";
+
+    Drift "PIN-001" "drift" Critical "scan and approve what changed again";
+    StaleSuppression "SUP-001" "stale-suppression" Low "remove it, or look again and renew its reason and sha256";
 }
 
 impl fmt::Display for Rule {

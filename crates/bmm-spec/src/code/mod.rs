@@ -4,7 +4,7 @@ mod nesting;
 mod strip;
 
 pub(crate) use nesting::check as check_nesting;
-pub(crate) use strip::{Module, compile, range, with_module};
+pub(crate) use strip::{Module, compile, range, with_fragment, with_module};
 
 use crate::{
     diagnostic::{CodePlace, Diagnostic},

@@ -315,3 +315,146 @@ fn a_message_cannot_write_on_the_terminal() {
         "{text}"
     );
 }
+
+/// The schema as a tool's, with an input to hold against it.
+fn refused_schema(schema: serde_json::Value, input: serde_json::Value) -> Option<String> {
+    let mut spec = sample_with("/tools/0/inputSchema", schema);
+    spec["tools"][0]["examples"] = json!([{ "input": input }]);
+    let started = Instant::now();
+    let problems = bmm_spec::admit(spec.to_string().as_bytes())
+        .err()
+        .map(|problems| problems.to_string());
+    assert!(
+        started.elapsed() < Duration::from_secs(20),
+        "took {:?}",
+        started.elapsed()
+    );
+    problems
+}
+
+#[test]
+fn expressions_that_are_large_when_written_out_are_refused_together() {
+    let patterns = (0..5000).map(|i| {
+        (
+            format!("p{i}"),
+            json!({ "pattern": format!("(((a{{10}}){{10}}){{10}}){{10}}{i}") }),
+        )
+    });
+    let schema = json!({ "type": "object", "properties": patterns.collect::<serde_json::Map<_, _>>() });
+    assert!(
+        refused_schema(schema, json!({}))
+            .is_some_and(|text| text.contains("SPEC-012") && text.contains("too large"))
+    );
+    let patterns = (0..1000).map(|i| (format!("p{i}"), json!({ "pattern": "^[A-Z]{2}[0-9a-f]{32}$" })));
+    let schema = json!({ "type": "object", "properties": patterns.collect::<serde_json::Map<_, _>>() });
+    assert_eq!(refused_schema(schema, json!({})), None);
+}
+
+#[test]
+fn an_example_that_takes_too_many_steps_is_refused() {
+    let branches = vec![json!({ "type": "string", "pattern": "(a|b|ab)*c" }); 900];
+    let schema = json!({ "type": "object", "properties": { "x": { "items": { "anyOf": branches } } } });
+    let input = json!({ "x": vec!["abababab"; 9000] });
+    assert!(refused_schema(schema, input).is_some_and(|text| text.contains("too many steps")));
+
+    // Two ways at every level: 2^50.
+    let branch = json!({ "properties": { "a": { "$ref": "#/$defs/d" } }, "required": ["b"] });
+    let schema = json!({
+        "type": "object", "properties": { "x": { "$ref": "#/$defs/d" } }, "$defs": { "d": { "anyOf": [branch, branch] } },
+    });
+    let nested = |depth: usize| (0..depth).fold(json!(1), |value, _| json!({ "a": value }));
+    assert!(
+        refused_schema(schema.clone(), json!({ "x": nested(50) }))
+            .is_some_and(|text| text.contains("too many steps"))
+    );
+    assert!(
+        refused_schema(schema, json!({ "x": nested(3) }))
+            .is_some_and(|text| text.contains("not valid under any"))
+    );
+}
+
+#[test]
+fn circles_of_references_are_found_whatever_the_properties_are_called() {
+    for name in [
+        "properties",
+        "$defs",
+        "patternProperties",
+        "allOf",
+        "default",
+        "enum",
+        "items",
+        "x",
+    ] {
+        let at = format!("#/properties/{name}");
+        let itself = json!({ "type": "object", "properties": { name: { "$ref": at } } });
+        let text = refused_schema(itself, json!({ name: 1 })).unwrap_or_else(|| panic!("{name} passed"));
+        assert!(text.contains("again and again"), "{name}: {text}");
+        let outside = json!({ "type": "object", "properties": { name: { "$ref": "https://example.com/schema.json" } } });
+        let text = refused_schema(outside, json!({})).unwrap_or_else(|| panic!("{name} passed"));
+        assert!(text.contains("only references inside"), "{name}: {text}");
+    }
+    let data =
+        json!({ "type": "object", "properties": { "x": { "default": { "$ref": "https://example.com" } } } });
+    assert_eq!(
+        refused_schema(data, json!({})),
+        None,
+        "data may look like anything"
+    );
+}
+
+#[test]
+fn recursive_schemas_and_long_lists_of_definitions_pass() {
+    let expression = json!({ "anyOf": [
+        { "type": "number" },
+        { "type": "object", "properties": { "op": { "const": "and" }, "of": { "items": { "$ref": "#/$defs/e" } } } },
+        { "type": "object", "properties": { "op": { "const": "not" }, "of": { "$ref": "#/$defs/e" } } },
+    ] });
+    let schema = json!({ "type": "object", "properties": { "e": { "$ref": "#/$defs/e" } }, "$defs": { "e": expression } });
+    assert_eq!(
+        refused_schema(
+            schema,
+            json!({ "e": { "op": "not", "of": { "op": "and", "of": [1, 2] } } })
+        ),
+        None
+    );
+    let next =
+        |i: usize| json!({ "properties": { "next": { "$ref": format!("#/$defs/d{}", (i + 1) % 300) } } });
+    let defs: serde_json::Map<_, _> = (0..300).map(|i| (format!("d{i}"), next(i))).collect();
+    let schema = json!({ "type": "object", "properties": { "d": { "$ref": "#/$defs/d0" } }, "$defs": defs });
+    assert_eq!(refused_schema(schema, json!({ "d": { "next": {} } })), None);
+}
+
+#[test]
+fn a_schema_as_deep_as_may_be_is_held_against_a_value_on_a_small_stack() {
+    // Five schemas for each level of the value.
+    let mut defs = serde_json::Map::new();
+    for i in 0..5 {
+        defs.insert(
+            format!("d{i}"),
+            json!({ "allOf": [{ "$ref": format!("#/$defs/d{}", i + 1) }] }),
+        );
+    }
+    defs.insert(
+        "d5".to_owned(),
+        json!({ "properties": { "a": { "$ref": "#/$defs/d0" } } }),
+    );
+    let schema = json!({ "type": "object", "properties": { "x": { "$ref": "#/$defs/d0" } }, "$defs": defs });
+    let nested = |depth: usize| (0..depth).fold(json!(1), |value, _| json!({ "a": value }));
+    assert_eq!(refused_schema(schema.clone(), json!({ "x": nested(30) })), None);
+    assert!(
+        refused_schema(schema, json!({ "x": nested(50) }))
+            .is_some_and(|text| text.contains("too many steps"))
+    );
+}
+
+#[test]
+fn code_of_nothing_but_findings_takes_linear_time() {
+    let text = refused_code(&format!("export default () => {{ {} }}", "eval;".repeat(13_000)));
+    assert!(text.lines().filter(|line| line.contains("CODE-001")).count() >= 10);
+    let text = refused_code(&format!(
+        "export default () => {{ {}{} }}",
+        "\n".repeat(30_000),
+        "eval\n;".repeat(5_000)
+    ));
+    assert!(text.contains("CODE-001"), "{text}");
+}

@@ -1,30 +1,35 @@
 //! The rules on the syntax tree: what a piece of code can reach decides, not how it is spelled.
 
-use super::{
-    Hit,
-    fold::{Folder, global_name},
-    names,
-};
+pub(super) mod fold;
+mod globals;
+pub(super) mod hosts;
+mod loops;
+pub(crate) mod names;
+mod regex;
+mod shape;
+
+use super::Hit;
 use crate::{
     check,
     code::{Module, range},
-    rule::Rule,
+    rule::{Confidence, Rule},
 };
 use bmm_net::HostPattern;
+use fold::{Folder, global_name, is_global_object};
+use hosts::judge_url;
 use oxc_ast::{
     AstKind,
     ast::{
-        Argument, AssignmentTarget, BindingPattern, BindingProperty, CallExpression,
-        ExportDefaultDeclarationKind, Expression, FormalParameters, UnaryOperator,
+        BindingPattern, BindingProperty, ExportDefaultDeclarationKind, Expression, FormalParameters,
+        ObjectProperty, PropertyKey, UnaryOperator,
     },
 };
 use oxc_span::{GetSpan, Span};
 use oxc_syntax::{node::NodeId, symbol::SymbolId};
+use rustc_hash::FxHashMap;
 use serde_json::Value;
-use std::{
-    collections::{BTreeSet, HashMap},
-    ops::Range,
-};
+use shape::Shape;
+use std::{collections::BTreeSet, ops::Range};
 
 /// What a spec says its code may reach.
 #[derive(Debug, Default)]
@@ -53,29 +58,48 @@ impl Declared {
 /// Judges one module.
 pub(crate) fn judge(module: &Module<'_>, declared: &Declared) -> Vec<Hit> {
     let nodes = module.semantic.nodes();
-    let scoping = module.semantic.scoping();
-    let mut constants = HashMap::new();
-    for node in nodes.iter() {
-        if let AstKind::VariableDeclarator(declarator) = node.kind()
-            && let (BindingPattern::BindingIdentifier(id), Some(init)) = (&declarator.id, &declarator.init)
-            && let Some(symbol) = id.symbol_id.get()
-            && !scoping.symbol_is_mutated(symbol)
-        {
-            constants.insert(symbol, init);
-        }
-    }
     let mut judge = Judge {
         module,
         declared,
-        folder: Folder::new(scoping, constants),
-        origins: HashMap::new(),
+        folder: folder(module),
+        origins: FxHashMap::default(),
+        shape: Shape::default(),
+        unknown: false,
         hits: Vec::new(),
     };
     judge.find_origins();
     for node in nodes.iter() {
         judge.node(node.id(), node.kind());
     }
-    judge.hits
+    if let Some(problem) = &module.sloppy {
+        let hit = Hit::new(
+            Rule::Sloppy,
+            problem.span.clone(),
+            format!("is no strict code: {}", problem.message),
+        );
+        judge.hits.push(hit);
+    }
+    let Judge {
+        shape,
+        folder,
+        mut hits,
+        ..
+    } = judge;
+    if folder.is_exhausted() {
+        let message = "puts its names together in more steps than are followed";
+        hits.push(Hit::new(Rule::Obfuscated, 0..0, message));
+    }
+    hits.extend(shape.judge(module.source));
+    for hit in &mut hits {
+        let at = |offset: usize| offset.saturating_sub(module.shift);
+        hit.span = at(hit.span.start)..at(hit.span.end);
+    }
+    hits
+}
+
+/// What folds the constants of a module.
+pub(super) fn folder<'s, 'm>(module: &'m Module<'s>) -> Folder<'s, 'm> {
+    Folder::new(module.semantic.scoping(), module.semantic.nodes())
 }
 
 /// Parts of the host interface that a name can stand for.
@@ -90,23 +114,41 @@ struct Judge<'s, 'm> {
     module: &'m Module<'s>,
     declared: &'m Declared,
     folder: Folder<'s, 'm>,
-    origins: HashMap<SymbolId, Origin>,
+    origins: FxHashMap<SymbolId, Origin>,
+    shape: Shape,
+    /// Was an unknown global reported?
+    unknown: bool,
     hits: Vec<Hit>,
 }
 
 impl<'s> Judge<'s, '_> {
     fn node(&mut self, id: NodeId, kind: AstKind<'s>) {
         match kind {
-            AstKind::IdentifierReference(name) if self.folder.symbol(name).is_none() => {
-                self.global(id, name.name.as_str(), name.span)
+            AstKind::IdentifierReference(name) => {
+                self.spelled(name.span, name.name.as_str());
+                if self.folder.symbol(name).is_none() {
+                    self.global(id, name);
+                } else if name.name == "eval" && self.is_called(id) {
+                    self.hit(Rule::Eval, name.span, "calls something named `eval`");
+                }
             }
+            AstKind::IdentifierName(name) => self.spelled(name.span, name.name.as_str()),
+            AstKind::BindingIdentifier(name) => self.spelled(name.span, name.name.as_str()),
             AstKind::StaticMemberExpression(member) => {
                 let name = member.property.name.as_str();
                 self.member(id, &member.object, name, member.property.span);
             }
             AstKind::ComputedMemberExpression(member) => {
-                if let Some(name) = self.folder.text(&member.expression) {
-                    self.member(id, &member.object, &name, member.expression.span());
+                // A text is the rule, a number the exception.
+                if matches!(&member.expression, Expression::NumericLiteral(_)) {
+                    return;
+                }
+                let names = self.folder.candidates(&member.expression);
+                for name in &names {
+                    self.member(id, &member.object, name, member.expression.span());
+                }
+                if names.is_empty() {
+                    self.dynamic(id, member);
                 }
             }
             AstKind::BindingProperty(property) => {
@@ -122,80 +164,165 @@ impl<'s> Judge<'s, '_> {
                     self.reached(&name, property.name.span());
                 }
             }
-            AstKind::ObjectProperty(property)
-                if !property.computed
-                    && !property.shorthand
-                    && !property.method
-                    && self.folder.key(&property.key, false).as_deref() == Some("__proto__") =>
-            {
-                self.hit(
-                    Rule::ProtoTamper,
-                    property.key.span(),
-                    "sets a prototype through `__proto__`",
-                );
-            }
+            AstKind::ObjectProperty(property) => self.field(property),
             AstKind::ImportExpression(import) => {
                 self.hit(Rule::ModuleLoad, import.span, "loads a module with `import()`")
             }
             AstKind::ImportMeta(meta) => self.hit(Rule::ModuleLoad, meta.span, "uses `import.meta`"),
-            AstKind::AssignmentExpression(assignment) => self.assignment(&assignment.left),
+            AstKind::AssignmentExpression(assignment) => self.assignment(assignment),
             AstKind::CallExpression(call) => self.call(call),
+            AstKind::NewExpression(new) => self.construction(new),
+            AstKind::Class(class) => self.superclass(class),
+            AstKind::StringLiteral(text) => self.shape.literal(text),
+            AstKind::TemplateElement(element) => self.shape.template(element),
+            AstKind::RegExpLiteral(literal) => {
+                if let Some(danger) = regex::danger(literal.regex.pattern.text.as_str()) {
+                    self.redos(danger, literal.span);
+                }
+            }
+            AstKind::WhileStatement(_) | AstKind::DoWhileStatement(_) | AstKind::ForStatement(_) => {
+                if let Some((span, message)) = loops::endless(kind, &mut self.folder) {
+                    self.hit(Rule::UnboundedLoop, span, message);
+                }
+            }
+            AstKind::WithStatement(with) => self.hit(Rule::Sloppy, with.span, "uses `with`"),
             _ => {}
         }
     }
 
-    fn global(&mut self, id: NodeId, name: &str, span: Span) {
-        let parent = self.module.semantic.nodes().parent_kind(id);
-        if matches!(parent, AstKind::UnaryExpression(unary) if unary.operator == UnaryOperator::Typeof) {
-            return;
-        }
-        match names::global(name) {
-            // `x instanceof Function` reaches nothing.
-            Some(Rule::FunctionCtor) if matches!(parent, AstKind::BinaryExpression(b) if b.operator.is_instance_of()) =>
-                {}
-            Some(rule) => self.hit(rule, span, format!("uses `{name}`")),
-            None if names::offered(name) => {}
-            None if name == "fetch" => self.hit(
-                Rule::UnknownGlobal,
-                span,
-                "there is no global `fetch`; call `ctx.fetch`",
-            ),
-            None => self.hit(
-                Rule::UnknownGlobal,
-                span,
-                format!("`{name}` does not exist at run time"),
-            ),
+    /// An identifier that is written with escapes.
+    fn spelled(&mut self, span: Span, name: &str) {
+        self.shape.name(name);
+        if usize::try_from(span.size()).is_ok_and(|size| size > name.len()) {
+            let message = format!("spells the name `{name}` with escapes");
+            self.hit(Rule::UnicodeSource, span, message);
         }
     }
 
     fn member(&mut self, id: NodeId, object: &'s Expression<'s>, name: &str, span: Span) {
-        if self.origin(object) == Some(Origin::Secrets) {
+        if !self.origins.is_empty() && self.origin(object) == Some(Origin::Secrets) {
             self.secret(name, span);
+            return;
+        }
+        if matches!(object.get_inner_expression(), Expression::ThisExpression(_)) {
+            self.this_member(id, name, span);
+        }
+        if global_name(&self.folder, object).is_some_and(is_global_object)
+            && let Some(rule) = names::global(name)
+            && names::property(name).is_none()
+        {
+            self.hit(rule, span, format!("reaches `{name}`"));
+        }
+        if names::hooks(name) && self.folder.global(object).as_deref() == Some("Symbol") {
+            self.hit(
+                Rule::Reflection,
+                span,
+                format!("hooks into the language through `Symbol.{name}`"),
+            );
+        }
+        if !names::may_be_property(name) {
             return;
         }
         if name == "constructor" && self.harmless_constructor(id) {
             return;
         }
-        if name == "env" && global_name(&self.folder, object) == Some("process") {
-            return; // `process` itself is already a finding.
+        if name == "caller" && !self.is_function(object) {
+            return;
         }
         self.reached(name, span);
     }
 
     fn reached(&mut self, name: &str, span: Span) {
-        if let Some(rule) = names::property(name) {
-            self.hit(rule, span, format!("reaches `{name}`"));
+        if let Some((rule, confidence)) = names::property(name) {
+            self.hits
+                .push(Hit::new(rule, range(span), format!("reaches `{name}`")).with_confidence(confidence));
         }
     }
 
-    /// `x.constructor.name`, and comparisons: nothing is called.
+    /// `x.constructor.name`, comparisons and tests: nothing is called, nothing goes on.
     fn harmless_constructor(&self, id: NodeId) -> bool {
-        let nodes = self.module.semantic.nodes();
-        match nodes.parent_kind(id) {
-            AstKind::StaticMemberExpression(parent) => parent.property.name == "name",
-            AstKind::BinaryExpression(binary) => binary.operator.is_equality(),
-            _ => false,
+        let mut at = id;
+        loop {
+            let (inner, parent) = self.outer(at);
+            return match parent {
+                AstKind::StaticMemberExpression(parent) => parent.property.name == "name",
+                AstKind::BinaryExpression(binary) => binary.operator.is_equality(),
+                AstKind::UnaryExpression(unary) => {
+                    matches!(unary.operator, UnaryOperator::Typeof | UnaryOperator::LogicalNot)
+                }
+                AstKind::LogicalExpression(both) if both.operator.is_and() => {
+                    let span = self.module.semantic.nodes().kind(inner).span();
+                    if both.left.span() == span {
+                        // Goes on only when there is none.
+                        return true;
+                    }
+                    at = self.module.semantic.nodes().parent_id(inner);
+                    continue;
+                }
+                _ => false,
+            };
         }
+    }
+
+    /// The node around an expression that is not only its brackets or types, and the expression with those.
+    fn outer(&self, id: NodeId) -> (NodeId, AstKind<'s>) {
+        let nodes = self.module.semantic.nodes();
+        let mut at = id;
+        loop {
+            let parent = nodes.parent_id(at);
+            match nodes.kind(parent) {
+                AstKind::ParenthesizedExpression(_)
+                | AstKind::ChainExpression(_)
+                | AstKind::TSAsExpression(_)
+                | AstKind::TSSatisfiesExpression(_)
+                | AstKind::TSNonNullExpression(_)
+                | AstKind::TSTypeAssertion(_) => at = parent,
+                kind => return (at, kind),
+            }
+        }
+    }
+
+    fn is_called(&self, id: NodeId) -> bool {
+        let (at, parent) = self.outer(id);
+        let span = self.module.semantic.nodes().kind(at).span();
+        matches!(parent, AstKind::CallExpression(call) if call.callee.span() == span)
+    }
+
+    /// Fields whose names change what the object is, or what a host does with it.
+    fn field(&mut self, property: &'s ObjectProperty<'s>) {
+        let plain = !property.shorthand && !property.method && !property.computed;
+        let name = match &property.key {
+            PropertyKey::StaticIdentifier(name) => name.name.as_str(),
+            PropertyKey::StringLiteral(text) => text.value.as_str(),
+            _ => return,
+        };
+        match name {
+            "__proto__" if plain => {
+                let span = property.key.span();
+                self.hit(Rule::ProtoTamper, span, "sets a prototype through `__proto__`");
+            }
+            "showProxy" if plain => {
+                let span = property.key.span();
+                self.hit(Rule::Reflection, span, "asks for what is behind a proxy");
+            }
+            "length" if plain => {
+                if let Some(length) = self.folder.number(&property.value).filter(|n| *n >= loops::HUGE) {
+                    let message = format!("pretends to a length of {length}");
+                    self.hit(Rule::UnboundedLoop, property.span, message);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn redos(&mut self, danger: regex::Danger, span: Span) {
+        let confidence = match danger {
+            regex::Danger::Certain => Confidence::High,
+            regex::Danger::Possible => Confidence::Medium,
+        };
+        let message = "a repetition inside a repetition can match the same text in many ways";
+        self.hits
+            .push(Hit::new(Rule::Redos, range(span), message).with_confidence(confidence));
     }
 
     fn secret(&mut self, name: &str, span: Span) {
@@ -205,72 +332,6 @@ impl<'s> Judge<'s, '_> {
                 span,
                 format!("reads the secret `{name}`, which requiredSecrets does not declare"),
             );
-        }
-    }
-
-    /// Writes to `X.prototype`, of a global X.
-    fn assignment(&mut self, target: &'s AssignmentTarget<'s>) {
-        let object = match target {
-            AssignmentTarget::StaticMemberExpression(member) => &member.object,
-            AssignmentTarget::ComputedMemberExpression(member) => &member.object,
-            _ => return,
-        };
-        if self.is_builtin_prototype(object) || global_name(&self.folder, object).is_some_and(names::offered)
-        {
-            self.hit(Rule::ProtoTamper, target.span(), "changes a built-in object");
-        }
-    }
-
-    fn is_builtin_prototype(&mut self, expression: &'s Expression<'s>) -> bool {
-        match expression.without_parentheses() {
-            Expression::StaticMemberExpression(member) => {
-                member.property.name == "prototype" && global_name(&self.folder, &member.object).is_some()
-            }
-            Expression::ComputedMemberExpression(member) => {
-                self.folder.text(&member.expression).as_deref() == Some("prototype")
-                    && global_name(&self.folder, &member.object).is_some()
-            }
-            _ => false,
-        }
-    }
-
-    fn call(&mut self, call: &'s CallExpression<'s>) {
-        let first = call.arguments.first().and_then(Argument::as_expression);
-        let name = global_name(&self.folder, &call.callee);
-        if matches!(name, Some("setTimeout" | "setInterval" | "setImmediate"))
-            && first.is_some_and(|code| self.folder.text(code).is_some())
-        {
-            self.hit(Rule::StringTimer, call.span, "a timer with a string as its code");
-        }
-        if (name == Some("fetch") || self.origin(&call.callee) == Some(Origin::Fetch))
-            && let Some(url) = first
-        {
-            self.destination(url);
-        }
-        let Expression::StaticMemberExpression(callee) = call.callee.without_parentheses() else {
-            return;
-        };
-        let base = global_name(&self.folder, &callee.object);
-        if matches!(base, Some("Reflect" | "Object")) {
-            for argument in call.arguments.iter().filter_map(Argument::as_expression) {
-                if base == Some("Object")
-                    && callee.property.name != "create"
-                    && self.is_builtin_prototype(argument)
-                {
-                    let writes = matches!(
-                        callee.property.name.as_str(),
-                        "assign" | "defineProperty" | "defineProperties"
-                    );
-                    if writes {
-                        self.hit(Rule::ProtoTamper, argument.span(), "changes a built-in prototype");
-                    }
-                }
-                let reads =
-                    base == Some("Reflect") || callee.property.name.starts_with("getOwnPropertyDescriptor");
-                if reads && let Some(name) = self.folder.text(argument) {
-                    self.reached(&name, argument.span());
-                }
-            }
         }
     }
 
@@ -292,7 +353,7 @@ impl<'s> Judge<'s, '_> {
                     ExportDefaultDeclarationKind::FunctionDeclaration(function) => {
                         self.parameters(&function.params)
                     }
-                    other => match other.as_expression().map(Expression::without_parentheses) {
+                    other => match other.as_expression().map(Expression::get_inner_expression) {
                         Some(Expression::ArrowFunctionExpression(function)) => {
                             self.parameters(&function.params)
                         }
@@ -326,7 +387,7 @@ impl<'s> Judge<'s, '_> {
                         (&declarator.id, default_name)
                         && id.symbol_id.get() == Some(default)
                     {
-                        match init.without_parentheses() {
+                        match init.get_inner_expression() {
                             Expression::ArrowFunctionExpression(function) => {
                                 self.parameters(&function.params)
                             }
@@ -379,7 +440,7 @@ impl<'s> Judge<'s, '_> {
     }
 
     fn origin(&mut self, expression: &'s Expression<'s>) -> Option<Origin> {
-        let (object, name) = match expression.without_parentheses() {
+        let (object, name) = match expression.get_inner_expression() {
             Expression::Identifier(name) => return self.origins.get(&self.folder.symbol(name)?).copied(),
             Expression::StaticMemberExpression(member) => (&member.object, member.property.name.to_string()),
             Expression::ComputedMemberExpression(member) => {
@@ -403,57 +464,5 @@ impl<'s> Judge<'s, '_> {
     fn hit(&mut self, rule: Rule, span: Span, message: impl Into<String>) {
         let span: Range<usize> = range(span);
         self.hits.push(Hit::new(rule, span, message));
-    }
-}
-
-/// Judges how a URL starts: is its host known, and is it allowed?
-fn judge_url(start: &str, whole: bool, allowed: &[HostPattern]) -> Option<(Rule, String)> {
-    let (scheme, rest) = start.trim_start().split_once(':')?;
-    if !scheme
-        .chars()
-        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
-    {
-        return None;
-    }
-    if !scheme.eq_ignore_ascii_case("https") {
-        return Some((Rule::UnsafeTarget, format!("fetches from a `{scheme}:` URL")));
-    }
-    let rest = rest.trim_start_matches(['/', '\\']);
-    let authority = match rest.find(['/', '\\', '?', '#']) {
-        Some(end) => rest.get(..end)?,
-        None if whole => rest,
-        // The rest of the host is only known at run time, when the proxy asks the same list.
-        None => return None,
-    };
-    let url = match url::Url::parse(&format!("https://{authority}/")) {
-        Ok(url) => url,
-        Err(_) => {
-            return Some((
-                Rule::UnsafeTarget,
-                format!("fetches from `{authority}`, which is no host"),
-            ));
-        }
-    };
-    if !url.username().is_empty() || url.password().is_some() {
-        return Some((
-            Rule::UnsafeTarget,
-            "fetches from a URL with a user name or password".to_owned(),
-        ));
-    }
-    match url.host() {
-        Some(url::Host::Domain(host)) => {
-            let port = url.port_or_known_default().unwrap_or(443);
-            let known = allowed.iter().any(|pattern| pattern.matches(host, port));
-            (!known).then(|| {
-                (
-                    Rule::UndeclaredHost,
-                    format!("fetches from `{authority}`, which allowedDomains does not allow"),
-                )
-            })
-        }
-        _ => Some((
-            Rule::UnsafeTarget,
-            format!("fetches from the address `{authority}`"),
-        )),
     }
 }
