@@ -112,18 +112,21 @@ pub struct RunnerLimits {
     pub sessions_per_principal: u32,
     /// Time for calls to end when the runner is asked to stop, in seconds.
     pub drain_secs: u32,
+    /// Time for the client to answer what a call asks it, all questions together, in seconds. It does not count as the call's own.
+    pub answer_secs: u32,
     /// What a call may fetch.
     pub fetch: FetchLimits,
 }
 
 impl Default for RunnerLimits {
-    /// 4 MiB, 1024 sessions and 16 of one user and client, 60 s.
+    /// 4 MiB, 1024 sessions and 16 of one user and client, 60 s to end, 60 s to answer.
     fn default() -> Self {
         Self {
             request_kib: 4096,
             sessions: 1024,
             sessions_per_principal: 16,
             drain_secs: 60,
+            answer_secs: 60,
             fetch: FetchLimits::default(),
         }
     }

@@ -1,9 +1,13 @@
 //! How the broker gets a byte stream to a host: by dialling itself, or through the egress door.
+//!
+//! A server has one client, whose connections its calls share: HTTP/2 where the host offers it (ALPN), HTTP/1.1 with
+//! keep-alive elsewhere, and never more connections to a host than [`MAX_PER_HOST`].
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,11 +19,12 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{Connected, Connection};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ClientConfig;
 use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::UnixStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Opens one stream to the egress proxy.
 pub(crate) type OpenEgress = Arc<dyn Fn() -> BoxFuture<'static, io::Result<UnixStream>> + Send + Sync>;
@@ -29,8 +34,14 @@ pub(crate) type HttpsClient = Client<HttpsConnector<Dial>, Full<Bytes>>;
 /// Longest head of an answer to CONNECT.
 const MAX_CONNECT_HEAD: usize = 8 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
-/// Idle connections kept for the next call, per host.
-const MAX_IDLE_PER_HOST: usize = 4;
+/// Connections to one host and port at a time, those that are idle or being made included. More wait.
+const MAX_PER_HOST: usize = 8;
+const MAX_IDLE: Duration = Duration::from_secs(30);
+/// A connection that many streams share must not hold all of them up when its other end is gone without a word.
+const PING_EVERY: Duration = Duration::from_secs(5);
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
+/// Largest head of an answer in HTTP/2, decompressed.
+const MAX_HEADER_LIST: u32 = 64 * 1024;
 
 /// The way out of a runner. Cheap to clone.
 #[derive(Clone)]
@@ -84,12 +95,20 @@ impl Connector {
             .with_tls_config((*self.tls).clone())
             .https_only()
             .enable_http1()
+            .enable_http2()
             .wrap_connector(Dial {
                 way: self.way.clone(),
+                places: Arc::default(),
             });
         Client::builder(TokioExecutor::new())
-            .pool_max_idle_per_host(MAX_IDLE_PER_HOST)
-            .pool_idle_timeout(Duration::from_secs(30))
+            .pool_max_idle_per_host(MAX_PER_HOST)
+            .pool_idle_timeout(MAX_IDLE)
+            // Without a timer, what is idle for too long is closed only when somebody asks for it.
+            .pool_timer(TokioTimer::new())
+            .timer(TokioTimer::new())
+            .http2_keep_alive_interval(PING_EVERY)
+            .http2_keep_alive_timeout(PING_TIMEOUT)
+            .http2_max_header_list_size(MAX_HEADER_LIST)
             .build(https)
     }
 
@@ -162,6 +181,25 @@ fn client_config(roots: rustls::RootCertStore) -> ClientConfig {
 #[derive(Clone)]
 pub(crate) struct Dial {
     way: Way,
+    places: Arc<Places>,
+}
+
+/// Counts the connections of each host.
+#[derive(Default)]
+struct Places(Mutex<HashMap<(String, u16), Arc<Semaphore>>>);
+
+impl Places {
+    /// A place for one more connection, as soon as there is one.
+    async fn take(&self, host: &str, port: u16) -> io::Result<OwnedSemaphorePermit> {
+        let of_host = {
+            let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            // Hosts that nobody is connected to, nor waits for: a wildcard in an allow-list names any number of them.
+            places.retain(|_, of_host| Arc::strong_count(of_host) > 1);
+            let of_host = places.entry((host.to_owned(), port));
+            Arc::clone(of_host.or_insert_with(|| Arc::new(Semaphore::new(MAX_PER_HOST))))
+        };
+        of_host.acquire_owned().await.map_err(io::Error::other)
+    }
 }
 
 impl tower_service::Service<http::Uri> for Dial {
@@ -174,10 +212,11 @@ impl tower_service::Service<http::Uri> for Dial {
     }
 
     fn call(&mut self, uri: http::Uri) -> Self::Future {
-        let way = self.way.clone();
+        let (way, places) = (self.way.clone(), Arc::clone(&self.places));
         Box::pin(async move {
             let host = uri.host().unwrap_or_default().to_owned();
             let port = uri.port_u16().unwrap_or(443);
+            let place = places.take(&host, port).await?;
             let stream: Box<dyn Io> = match way {
                 Way::Closed => return Err(io::Error::other("this server has no network")),
                 Way::Direct(dialer) => Box::new(
@@ -199,7 +238,7 @@ impl tower_service::Service<http::Uri> for Dial {
                     )
                 }
             };
-            Ok(Stream(TokioIo::new(stream)))
+            Ok(Stream(TokioIo::new(stream), place))
         })
     }
 }
@@ -231,8 +270,11 @@ async fn connect_through(stream: &mut UnixStream, host: &str, port: u16) -> io::
 trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
 
-/// A connected stream.
-pub(crate) struct Stream(TokioIo<Box<dyn Io>>);
+/// A connected stream, and its place among those to its host.
+pub(crate) struct Stream(
+    TokioIo<Box<dyn Io>>,
+    #[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit,
+);
 
 impl Connection for Stream {
     fn connected(&self) -> Connected {

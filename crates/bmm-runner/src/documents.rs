@@ -95,6 +95,20 @@ impl Documents {
         listed.collect()
     }
 
+    /// Whether `uri` names a resource.
+    pub(crate) fn has(&self, uri: &str) -> bool {
+        self.resource(uri).is_some()
+    }
+
+    /// Whether the resource that `uri` names is another one there, or is in one of the two only.
+    pub(crate) fn differ(&self, other: &Self, uri: &str) -> bool {
+        let found = |documents: &Self| {
+            let (resource, _) = documents.resource(uri)?;
+            serde_json::to_value(resource).ok()
+        };
+        found(self) != found(other)
+    }
+
     /// The resource that `uri` names: an exact one first, then the first template that fits.
     pub(crate) fn resource(&self, uri: &str) -> Option<(&CompiledResource, Source<ResourceContents>)> {
         let exact = self

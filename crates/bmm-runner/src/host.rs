@@ -20,7 +20,9 @@ use tokio::sync::{Semaphore, mpsc};
 use url::Url;
 
 use crate::connect::{Connector, HttpsClient};
-use crate::engine::{FetchRequest, FetchResponse, LogLevel, Redirect, ToolHost};
+use crate::decode::{Coding, DecodeError, OFFERED};
+use crate::engine::{FetchRequest, FetchResponse, LogLevel, QuestionKind, Redirect, ToolHost};
+use crate::questions::Questions;
 use crate::secrets::{Escape, Handles, Rules, Secrets, Target};
 
 /// Bounds of what a call may fetch.
@@ -74,7 +76,7 @@ const MAX_URL_BYTES: usize = 8 * 1024;
 const MAX_HEADERS: usize = 64;
 const USER_AGENT: &str = concat!("bmm-runner/", env!("CARGO_PKG_VERSION"));
 
-/// Headers that belong to the connection or would undo a guard: a compressed answer cannot be scrubbed.
+/// Headers that belong to the connection, or are the broker's to set.
 const STRIPPED: [&str; 11] = [
     "host",
     "connection",
@@ -124,13 +126,14 @@ impl Broker {
     }
 
     /// What one call sees. Events that find the channel full are dropped.
-    pub(crate) fn for_call(&self, events: mpsc::Sender<CallEvent>) -> CallHost {
+    pub(crate) fn for_call(&self, events: mpsc::Sender<CallEvent>, questions: Arc<Questions>) -> CallHost {
         CallHost {
             broker: self.clone(),
             handles: Handles::new(Arc::clone(&self.rules)),
             fetches: AtomicU32::new(0),
             running: Semaphore::new(self.limits.concurrent as usize),
             events,
+            questions,
         }
     }
 }
@@ -142,6 +145,7 @@ pub(crate) struct CallHost {
     fetches: AtomicU32,
     running: Semaphore,
     events: mpsc::Sender<CallEvent>,
+    questions: Arc<Questions>,
 }
 
 impl CallHost {
@@ -166,12 +170,7 @@ impl CallHost {
     async fn follow(&self, request: FetchRequest) -> Result<FetchResponse, String> {
         let mut hop = Hop::first(&request, &self.broker.limits)?;
         for _ in 0..=self.broker.limits.redirects {
-            if self.fetches.fetch_add(1, Ordering::Relaxed) >= self.broker.limits.per_call {
-                return Err(format!(
-                    "a call may fetch at most {} times",
-                    self.broker.limits.per_call
-                ));
-            }
+            self.count_fetch()?;
             self.check_destination(&hop.url)?;
             let response = self
                 .send(&hop)?
@@ -217,8 +216,30 @@ impl CallHost {
         Ok(())
     }
 
-    /// Puts the secrets in and starts the request.
+    /// Takes a request through every check and counts it, and sends nothing: for answers that were recorded.
+    pub(crate) fn rehearse(&self, request: &FetchRequest) -> Result<(), String> {
+        let hop = Hop::first(request, &self.broker.limits)?;
+        self.count_fetch()?;
+        self.check_destination(&hop.url)?;
+        self.prepare(&hop).map(drop)
+    }
+
+    fn count_fetch(&self) -> Result<(), String> {
+        if self.fetches.fetch_add(1, Ordering::Relaxed) >= self.broker.limits.per_call {
+            return Err(format!(
+                "a call may fetch at most {} times",
+                self.broker.limits.per_call
+            ));
+        }
+        Ok(())
+    }
+
     fn send(&self, hop: &Hop) -> Result<ResponseFuture, String> {
+        Ok(self.broker.client.request(self.prepare(hop)?))
+    }
+
+    /// The request as it goes out, secrets in place.
+    fn prepare(&self, hop: &Hop) -> Result<http::Request<Full<Bytes>>, String> {
         let (host, port) = destination(&hop.url)?;
         let at = |place| Target { place, host, port };
         let mut with_secret = false;
@@ -262,12 +283,16 @@ impl CallHost {
             // Parts of an echo would not be recognised as the secret.
             headers.remove(http::header::RANGE);
             headers.remove(http::header::IF_RANGE);
+        } else {
+            // Beside a secret that the host echoes, the size of a compressed answer, or its time, would tell whether the tool has
+            // guessed a part of it (BREACH).
+            headers.insert(http::header::ACCEPT_ENCODING, HeaderValue::from_static(OFFERED));
         }
         let mut request = http::Request::new(Full::new(body));
         *request.method_mut() = hop.method.clone();
         *request.uri_mut() = uri;
         *request.headers_mut() = headers;
-        Ok(self.broker.client.request(request))
+        Ok(request)
     }
 
     async fn received(
@@ -276,12 +301,11 @@ impl CallHost {
         url: &Url,
     ) -> Result<FetchResponse, String> {
         let (parts, body) = response.into_parts();
-        let encoded = parts.headers.get(http::header::CONTENT_ENCODING);
-        if encoded.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
-            return Err("the host sent a compressed answer, which was not asked for".to_owned());
-        }
+        let coding = Coding::of(&parts.headers)
+            .ok_or_else(|| "the host sent an answer in an encoding that was not offered".to_owned())?;
         let limit_kib = self.broker.limits.response_kib;
-        let body = Limited::new(body, limit_kib as usize * 1024)
+        let limit = limit_kib as usize * 1024;
+        let body = Limited::new(body, limit)
             .collect()
             .await
             .map_err(|error| {
@@ -290,25 +314,29 @@ impl CallHost {
                 } else {
                     "the connection broke while the answer was read".to_owned()
                 }
-            })?;
+            })?
+            .to_bytes();
+        let body = coding.decode(body, limit).map_err(|error| match error {
+            DecodeError::TooLarge => format!("the answer is larger than {limit_kib} KiB"),
+            DecodeError::Broken => "the answer is not encoded as its content-encoding says".to_owned(),
+        })?;
+        // They speak of what was sent, not of what the tool gets.
+        let of_encoded = [http::header::CONTENT_ENCODING, http::header::CONTENT_LENGTH];
         let headers = parts
             .headers
             .iter()
+            .filter(|(name, _)| coding == Coding::Identity || !of_encoded.contains(name))
             .map(|(name, value)| {
                 let value = String::from_utf8_lossy(value.as_bytes());
-                let value = if *name == http::header::LOCATION {
-                    self.handles.scrub_url(&value)
-                } else {
-                    self.handles.scrub_text(&value)
-                };
+                let value = self.handles.scrub_text(&value);
                 (name.as_str().to_owned(), value)
             })
             .collect();
         Ok(FetchResponse {
             status: parts.status.as_u16(),
-            url: self.handles.scrub_url(url.as_str()),
+            url: self.handles.scrub_text(url.as_str()),
             headers,
-            body: Bytes::from(self.handles.scrub(&body.to_bytes())),
+            body: Bytes::from(self.handles.scrub(&body)),
         })
     }
 
@@ -359,6 +387,10 @@ impl ToolHost for CallHost {
 
     fn secret_handle(&self, name: &str) -> Option<String> {
         self.handles.handle(name)
+    }
+
+    fn ask(&self, kind: QuestionKind, question: &str) -> Result<Option<String>, String> {
+        self.questions.ask(kind, question, |text| self.scrub(text))
     }
 }
 

@@ -28,7 +28,8 @@ use tower_service::Service;
 use url::Url;
 
 use crate::config::RunnerLimits;
-use crate::mcp::{McpServer, Shared, granted};
+use crate::live::Live;
+use crate::mcp::{McpServer, granted};
 use crate::session::{CALLER, OwnedSessions, Principal, SessionCaps};
 
 /// The one path of the MCP server.
@@ -82,7 +83,7 @@ pub struct RunnerService {
 }
 
 impl RunnerService {
-    pub(crate) fn new(shared: Arc<Shared>, limits: &RunnerLimits, exposure: Exposure) -> Self {
+    pub(crate) fn new(live: Live, limits: &RunnerLimits, exposure: Exposure) -> Self {
         let calls = TaskTracker::new();
         let streams = CancellationToken::new();
         let sessions = OwnedSessions::new(SessionCaps {
@@ -97,14 +98,14 @@ impl RunnerService {
             .with_json_response(true)
             .with_max_request_body_bytes(max_body)
             .with_cancellation_token(streams.clone());
-        let factory = Arc::clone(&shared);
+        let factory = live.clone();
         let mcp = Mcp {
             rmcp: StreamableHttpService::new(
-                move || Ok(McpServer::new(Arc::clone(&factory))),
+                move || Ok(McpServer::new(factory.clone())),
                 Arc::clone(&sessions),
                 config,
             ),
-            shared,
+            live,
             sessions,
             auth: exposure.auth.clone(),
             calls: calls.clone(),
@@ -206,7 +207,7 @@ async fn not_found() -> Result<Response<ResponseBody>, Infallible> {
 #[derive(Clone)]
 struct Mcp {
     rmcp: StreamableHttpService<McpServer, OwnedSessions>,
-    shared: Arc<Shared>,
+    live: Live,
     sessions: Arc<OwnedSessions>,
     auth: Option<RequireAuthLayer>,
     calls: TaskTracker,
@@ -248,7 +249,8 @@ impl Mcp {
         &self,
         request: Request<RequestBody>,
     ) -> Result<Request<RequestBody>, Box<Response<ResponseBody>>> {
-        let guarded = self.shared.enforce_scopes && self.shared.manifest.has_scoped_tools();
+        let shared = self.live.now();
+        let guarded = shared.enforce_scopes && shared.manifest.has_scoped_tools();
         if !guarded || request.method() != Method::POST {
             return Ok(request);
         }
@@ -262,7 +264,7 @@ impl Mcp {
         })?;
         let body = body.to_bytes();
         if let Some(name) = called_tool(&body)
-            && let Some((_, tool)) = self.shared.manifest.tool(&name)
+            && let Some((_, tool)) = shared.manifest.tool(&name)
             && let auth = parts.extensions.get::<AuthInfo>()
             && !granted(tool.scopes(), auth)
         {

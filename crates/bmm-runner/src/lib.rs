@@ -34,6 +34,8 @@
 //! **What you supply**: a compiled spec, the values of its secrets, a way out for `ctx.fetch` (none unless given), and the
 //! token verifier ([`Runner::with_auth`]).
 //!
+//! **For the authors of tools**: `bmm.d.ts` in this crate has the TypeScript types of what their code finds.
+//!
 //! **What it defends**: tools have no network, no files, no secrets and no time but what they are given; a fetch reaches
 //! the hosts of the spec's `allowedDomains` over https and nothing else, redirects included; the value of a secret goes
 //! where the spec declares it and is taken out of what comes back; sessions belong to the principal who opened them;
@@ -45,24 +47,32 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("bmm-runner is Linux only: its sandbox is");
 
+mod call;
 #[cfg(feature = "client")]
 pub mod client;
 mod config;
 mod connect;
+mod decode;
 mod documents;
 pub mod engine;
 mod error;
+pub mod examples;
 mod host;
 mod http;
+mod live;
 mod manifest;
 mod mcp;
 pub mod probe;
+mod questions;
+mod request_state;
 mod result;
 mod role;
 pub mod run;
 mod runner;
+mod scrub;
 mod secrets;
 mod session;
+mod watched;
 
 pub use config::{ConfigError, RunnerConfig, RunnerLimits};
 pub use connect::Connector;
@@ -70,7 +80,7 @@ pub use error::RunnerError;
 pub use host::FetchLimits;
 pub use http::{BodyError, MCP_PATH, ResponseBody, RunnerService};
 pub use role::RUNNER_ROLE;
-pub use runner::Runner;
+pub use runner::{Reloader, Runner};
 pub use secrets::Secrets;
 
 /// [`bmm_cage::init`] with the two roles of this crate. Must be the first line of `main`.

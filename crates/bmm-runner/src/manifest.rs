@@ -130,22 +130,31 @@ impl ListedTool {
 }
 
 /// A compiled JSON Schema 2020-12. References never leave the document.
-pub(crate) struct Schema(Validator);
+pub(crate) struct Schema {
+    schema: Value,
+    validator: Validator,
+}
 
 impl Schema {
-    fn new(schema: &JsonObject) -> Result<Self, String> {
-        jsonschema::options()
+    pub(crate) fn new(schema: &JsonObject) -> Result<Self, String> {
+        let schema = Value::Object(schema.clone());
+        let validator = jsonschema::options()
             .with_draft(Draft::Draft202012)
             .with_pattern_options(PatternOptions::fancy_regex().backtrack_limit(PATTERN_BACKTRACKS))
             .offline()
-            .build(&Value::Object(schema.clone()))
-            .map(Self)
-            .map_err(|error| error.to_string())
+            .build(&schema)
+            .map_err(|error| error.to_string())?;
+        Ok(Self { schema, validator })
     }
 
     /// What is wrong with a value, in words for the model; empty when nothing is.
     pub(crate) fn problems(&self, value: &Value) -> Vec<String> {
-        self.0
+        if !bmm_spec::validation_is_bounded(&self.schema, value) {
+            return vec![
+                "the value: it takes too many steps to check; make it smaller or less deep".to_owned(),
+            ];
+        }
+        self.validator
             .iter_errors(value)
             .take(MAX_PROBLEMS)
             .map(|error| {

@@ -1,163 +1,95 @@
 //! The MCP server of one spec, by hand on rmcp: both eras come through here.
 
-// Logging is deprecated in 2026-07-28; the clients of 2025-11-25 and earlier have nothing else.
-#![expect(
-    deprecated,
-    reason = "serves the revisions in which logging is not deprecated"
-)]
+// Logging and subscribing by request are deprecated in 2026-07-28; the clients of 2025-11-25 and earlier have nothing else.
+#![expect(deprecated, reason = "serves the revisions in which they are not deprecated")]
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use bmm_oauth::AuthInfo;
-use bmm_spec::CompiledSpec;
 use rmcp::model::{
     CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, GetPromptRequestParams,
     GetPromptResponse, GetPromptResult, Implementation, ListPromptsResult, ListResourceTemplatesResult,
-    ListResourcesResult, ListToolsResult, LoggingLevel, LoggingMessageNotificationParam,
-    PaginatedRequestParams, ProgressNotificationParam, ProtocolVersion, ReadResourceRequestParams,
-    ReadResourceResponse, ReadResourceResult, ServerCapabilities, ServerConfig, SetLevelRequestParams, Tool,
+    ListResourcesResult, ListToolsResult, LoggingLevel, PaginatedRequestParams, ReadResourceRequestParams,
+    ReadResourceResponse, ReadResourceResult, ResourceUpdatedNotificationParam, ServerCapabilities,
+    ServerConfig, SetLevelRequestParams, SubscribeRequestMethod, SubscribeRequestParams, SubscriptionFilter,
+    Tool, UnsubscribeRequestMethod, UnsubscribeRequestParams,
 };
-use rmcp::service::{RequestContext, RoleServer};
+use rmcp::service::{NotificationContext, RequestContext, RoleServer, SubscriptionContext};
 use rmcp::{ErrorData, ServerHandler};
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
 
-use crate::documents::{self, Documents, Source};
-use crate::engine::{LogLevel, ToolCall, ToolEngine, ToolFailure};
-use crate::host::{Broker, CallEvent};
-use crate::manifest::{ListedTool, Manifest, icons};
+use crate::call::{Occasion, Ran, Site, is_modern, severity};
+use crate::documents::{self, Source};
+use crate::engine::ToolFailure;
+use crate::live::{Live, Shared};
+use crate::manifest::{ListedTool, icons};
 use crate::result;
+use crate::session::Principal;
+use crate::watched::{MAX_WATCHED, Watched};
 
 /// How long a list may be kept: a new revision of the server is a new deploy, and clients should see it soon.
 const LIST_TTL_MS: u64 = 60_000;
-/// Messages of a tool waiting for a slow client; more are dropped.
-const EVENT_BUFFER: usize = 64;
-/// For one message, and for all that are left at the end of a call: a client that does not read must not hold its answer.
-const NOTIFY_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// What all sessions of a server share.
-pub(crate) struct Shared {
-    pub(crate) spec: CompiledSpec,
-    pub(crate) manifest: Manifest,
-    pub(crate) documents: Documents,
-    pub(crate) engine: Arc<dyn ToolEngine>,
-    pub(crate) broker: Broker,
-    /// Whether a tool with scopes needs an [`AuthInfo`] that has them.
-    pub(crate) enforce_scopes: bool,
-}
+/// How soon the one who tells a client of changes notices that the client is gone.
+const PEER_CHECK: Duration = Duration::from_secs(60);
 
 /// One per session, or per request where there are none.
 pub(crate) struct McpServer {
-    shared: Arc<Shared>,
+    live: Live,
     /// What a client of the stateful era asked for with `logging/setLevel`.
     level: AtomicU8,
+    /// What it subscribed to.
+    watched: Watched,
 }
 
 impl McpServer {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(live: Live) -> Self {
         Self {
-            shared,
+            live,
             level: AtomicU8::new(severity(LoggingLevel::Info)),
+            watched: Watched::default(),
         }
     }
 
     /// Runs one unit of code whose input has been checked.
     async fn run(
         &self,
+        shared: &Shared,
         unit: usize,
         input: Value,
         context: &RequestContext<RoleServer>,
-    ) -> Result<Result<Value, ToolFailure>, ErrorData> {
-        let (events, mut said) = mpsc::channel(EVENT_BUFFER);
-        let host = Arc::new(self.shared.broker.for_call(events));
-        let mut call = self
-            .shared
-            .engine
-            .call(ToolCall { tool: unit, input }, Arc::clone(&host) as _);
-        // Beside the call and not in turn with it: its limits are kept by polling it.
-        let telling = async {
-            while let Some(event) = said.recv().await {
-                self.tell(event, context).await;
-            }
+        occasion: Occasion<'_>,
+    ) -> Result<Ran, ErrorData> {
+        let site = Site {
+            principal: Principal::of(principal(context)),
+            shared,
+            context,
+            least_severity: self.level.load(Ordering::Relaxed),
         };
-        tokio::pin!(telling);
-        let mut all_told = false;
-        let outcome = loop {
-            tokio::select! {
-                biased;
-                // Dropping the call is what stops it.
-                () = context.ct.cancelled() => {
-                    return Err(ErrorData::internal_error("the call was cancelled", None));
-                }
-                () = &mut telling, if !all_told => all_told = true,
-                outcome = &mut call => break outcome,
-            }
-        };
-        let outcome = match outcome {
-            Ok(output) => Ok(output.value),
-            Err(ToolFailure::Thrown { message }) => Err(ToolFailure::Thrown {
-                message: host.scrub(&message),
-            }),
-            Err(failure) => Err(failure),
-        };
-        // With these two the channel ends, and the telling with what is still in it.
-        drop((call, host));
-        if !all_told {
-            let _ = tokio::time::timeout(NOTIFY_TIMEOUT, telling).await;
-        }
-        Ok(outcome)
-    }
-
-    async fn tell(&self, event: CallEvent, context: &RequestContext<RoleServer>) {
-        let told = async {
-            match event {
-                CallEvent::Log { level, message } => {
-                    let level = logging_level(level);
-                    if severity(level) < self.least_severity(context) {
-                        return;
-                    }
-                    let params = LoggingMessageNotificationParam::new(level, Value::from(message));
-                    let _ = context.peer.notify_logging_message(params).await;
-                }
-                CallEvent::Progress {
-                    progress,
-                    total,
-                    message,
-                } => {
-                    let Some(token) = context.meta.get_progress_token() else {
-                        return;
-                    };
-                    let mut params = ProgressNotificationParam::new(token, progress);
-                    params.total = total;
-                    params.message = message;
-                    let _ = context.peer.notify_progress(params).await;
-                }
-            }
-        };
-        let _ = tokio::time::timeout(NOTIFY_TIMEOUT, told).await;
-    }
-
-    /// From 2026-07-28 on a request without a level wants no messages.
-    fn least_severity(&self, context: &RequestContext<RoleServer>) -> u8 {
-        match context.meta.log_level() {
-            Some(level) => severity(level),
-            None if is_modern(context) => u8::MAX,
-            None => self.level.load(Ordering::Relaxed),
-        }
+        site.run(unit, input, occasion).await
     }
 }
 
 impl ServerHandler for McpServer {
     fn get_info(&self) -> ServerConfig {
-        let spec = &self.shared.spec;
+        let shared = self.live.now();
+        let spec = &shared.spec;
+        let changes = self.live.is_replaceable();
         let mut capabilities = ServerCapabilities::builder()
             .enable_logging()
             .enable_tools()
             .build();
-        capabilities.resources = self.shared.documents.has_resources().then(Default::default);
-        capabilities.prompts = self.shared.documents.has_prompts().then(Default::default);
+        capabilities.resources = (changes || shared.documents.has_resources()).then(Default::default);
+        capabilities.prompts = (changes || shared.documents.has_prompts()).then(Default::default);
+        if changes {
+            let tools = capabilities.tools.get_or_insert_default();
+            tools.list_changed = Some(true);
+            let resources = capabilities.resources.get_or_insert_default();
+            resources.list_changed = Some(true);
+            resources.subscribe = Some(true);
+            let prompts = capabilities.prompts.get_or_insert_default();
+            prompts.list_changed = Some(true);
+        }
         let mut server = Implementation::new(spec.slug.to_string(), short(&spec.spec_digest));
         server.title = Some(spec.name.clone());
         server.description = Some(spec.description.clone()).filter(|text| !text.is_empty());
@@ -173,7 +105,7 @@ impl ServerHandler for McpServer {
         context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
         one_page(request)?;
-        let tools = self.shared.manifest.listed();
+        let tools = self.live.now().manifest.listed();
         let mut list = ListToolsResult::with_all_items(tools);
         if is_modern(&context) {
             list = list
@@ -184,7 +116,8 @@ impl ServerHandler for McpServer {
     }
 
     fn get_tool(&self, name: &str) -> Option<Tool> {
-        self.shared
+        self.live
+            .now()
             .manifest
             .tool(name)
             .map(|(_, tool)| tool.definition().clone())
@@ -195,12 +128,13 @@ impl ServerHandler for McpServer {
         request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        let Some((index, tool)) = self.shared.manifest.tool(&request.name) else {
+        let shared = self.live.now();
+        let Some((index, tool)) = shared.manifest.tool(&request.name) else {
             let name: String = request.name.chars().take(128).collect();
             return Err(ErrorData::invalid_params(format!("unknown tool: {name}"), None));
         };
         // Over HTTP the refusal has already been said as a 403 challenge; this is the second lock.
-        if self.shared.enforce_scopes && !granted(tool.scopes(), principal(&context)) {
+        if shared.enforce_scopes && !granted(tool.scopes(), principal(&context)) {
             return Err(ErrorData::invalid_request(
                 "the token lacks a scope that this tool needs",
                 None,
@@ -215,9 +149,16 @@ impl ServerHandler for McpServer {
             );
             return Ok(result::failure(text).into());
         }
-        let result = match self.run(index, input, &context).await? {
-            Ok(value) => self.finish(tool, value, is_modern(&context)),
-            Err(failure) => {
+        let occasion = Occasion {
+            method: "tools/call",
+            name: &request.name,
+            state: request.request_state,
+            responses: request.input_responses,
+        };
+        let result = match self.run(&shared, index, input, &context, occasion).await? {
+            Ran::Asks(asks) => return Ok(asks.into()),
+            Ran::Value(value) => self.finish(tool, value, is_modern(&context)),
+            Ran::Failed(failure) => {
                 if let ToolFailure::Host(detail) = &failure {
                     tracing::error!(tool = %request.name, detail, "tool could not be run");
                 }
@@ -233,7 +174,7 @@ impl ServerHandler for McpServer {
         context: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
         one_page(request)?;
-        let list = ListResourcesResult::with_all_items(self.shared.documents.resources());
+        let list = ListResourcesResult::with_all_items(self.live.now().documents.resources());
         Ok(if is_modern(&context) {
             list.with_ttl_ms(LIST_TTL_MS)
                 .with_cache_scope(CacheScope::Private)
@@ -248,7 +189,7 @@ impl ServerHandler for McpServer {
         context: RequestContext<RoleServer>,
     ) -> Result<ListResourceTemplatesResult, ErrorData> {
         one_page(request)?;
-        let list = ListResourceTemplatesResult::with_all_items(self.shared.documents.templates());
+        let list = ListResourceTemplatesResult::with_all_items(self.live.now().documents.templates());
         Ok(if is_modern(&context) {
             list.with_ttl_ms(LIST_TTL_MS)
                 .with_cache_scope(CacheScope::Private)
@@ -263,7 +204,8 @@ impl ServerHandler for McpServer {
         context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
         let uri = request.uri.as_str();
-        let Some((resource, source)) = self.shared.documents.resource(uri) else {
+        let shared = self.live.now();
+        let Some((resource, source)) = shared.documents.resource(uri) else {
             return Err(ErrorData::resource_not_found(
                 "there is no such resource",
                 Some(json!({ "uri": uri })),
@@ -272,7 +214,17 @@ impl ServerHandler for McpServer {
         let (contents, ttl_ms) = match source {
             Source::Ready(contents) => (contents, LIST_TTL_MS),
             Source::Code { unit, input } => {
-                let value = self.run(unit, input, &context).await?.map_err(not_made)?;
+                let occasion = Occasion {
+                    method: "resources/read",
+                    name: uri,
+                    state: request.request_state,
+                    responses: request.input_responses,
+                };
+                let value = match self.run(&shared, unit, input, &context, occasion).await? {
+                    Ran::Asks(asks) => return Ok(asks.into()),
+                    Ran::Value(value) => value,
+                    Ran::Failed(failure) => return Err(not_made(failure)),
+                };
                 let contents = documents::computed_contents(uri, resource.mime_type.as_deref(), &value)
                     .ok_or_else(|| {
                         ErrorData::internal_error("the resource's code returned no content", None)
@@ -297,7 +249,7 @@ impl ServerHandler for McpServer {
         context: RequestContext<RoleServer>,
     ) -> Result<ListPromptsResult, ErrorData> {
         one_page(request)?;
-        let list = ListPromptsResult::with_all_items(self.shared.documents.prompts());
+        let list = ListPromptsResult::with_all_items(self.live.now().documents.prompts());
         Ok(if is_modern(&context) {
             list.with_ttl_ms(LIST_TTL_MS)
                 .with_cache_scope(CacheScope::Private)
@@ -311,7 +263,8 @@ impl ServerHandler for McpServer {
         request: GetPromptRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<GetPromptResponse, ErrorData> {
-        let Some((prompt, unit)) = self.shared.documents.prompt(&request.name) else {
+        let shared = self.live.now();
+        let Some((prompt, unit)) = shared.documents.prompt(&request.name) else {
             return Err(ErrorData::invalid_params("there is no such prompt", None));
         };
         let arguments = request.arguments.unwrap_or_default();
@@ -320,7 +273,17 @@ impl ServerHandler for McpServer {
         let messages = match source {
             Source::Ready(messages) => messages,
             Source::Code { unit, input } => {
-                let value = self.run(unit, input, &context).await?.map_err(not_made)?;
+                let occasion = Occasion {
+                    method: "prompts/get",
+                    name: &request.name,
+                    state: request.request_state,
+                    responses: request.input_responses,
+                };
+                let value = match self.run(&shared, unit, input, &context, occasion).await? {
+                    Ran::Asks(asks) => return Ok(asks.into()),
+                    Ran::Value(value) => value,
+                    Ran::Failed(failure) => return Err(not_made(failure)),
+                };
                 documents::computed_messages(value).ok_or_else(|| {
                     ErrorData::internal_error("the prompt's code returned no messages", None)
                 })?
@@ -329,6 +292,99 @@ impl ServerHandler for McpServer {
         let mut result = GetPromptResult::new(messages);
         result.description = prompt.description.clone();
         Ok(result.into())
+    }
+
+    /// A client of the stateful era hears of another spec without asking.
+    async fn on_initialized(&self, context: NotificationContext<RoleServer>) {
+        if !self.live.is_replaceable() {
+            return;
+        }
+        let (mut live, watched) = (self.live.clone(), self.watched.clone());
+        let mut before = live.now();
+        tokio::spawn(async move {
+            while !context.peer.is_transport_closed() {
+                tokio::select! {
+                    () = live.changed() => {}
+                    () = tokio::time::sleep(PEER_CHECK) => continue,
+                }
+                let _ = context.peer.notify_tool_list_changed().await;
+                let _ = context.peer.notify_resource_list_changed().await;
+                let _ = context.peer.notify_prompt_list_changed().await;
+                let now = live.now();
+                for uri in watched.changed(&before, &now) {
+                    let updated = ResourceUpdatedNotificationParam::new(uri);
+                    let _ = context.peer.notify_resource_updated(updated).await;
+                }
+                before = now;
+            }
+        });
+    }
+
+    /// Resources change with another spec only; a server that never gets one has nothing to tell.
+    async fn subscribe(
+        &self,
+        request: SubscribeRequestParams,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        if !self.live.is_replaceable() {
+            return Err(ErrorData::method_not_found::<SubscribeRequestMethod>());
+        }
+        if !self.live.now().documents.has(&request.uri) {
+            return Err(ErrorData::resource_not_found(
+                "there is no such resource",
+                Some(json!({ "uri": request.uri })),
+            ));
+        }
+        if self.watched.add(request.uri) {
+            Ok(())
+        } else {
+            Err(ErrorData::invalid_request(
+                format!("a session may subscribe to at most {MAX_WATCHED} resources"),
+                None,
+            ))
+        }
+    }
+
+    async fn unsubscribe(
+        &self,
+        request: UnsubscribeRequestParams,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        if !self.live.is_replaceable() {
+            return Err(ErrorData::method_not_found::<UnsubscribeRequestMethod>());
+        }
+        self.watched.remove(&request.uri);
+        Ok(())
+    }
+
+    fn accepted_subscription_filter(&self, requested: &SubscriptionFilter) -> Option<SubscriptionFilter> {
+        self.live.is_replaceable().then(|| requested.clone())
+    }
+
+    async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
+        let mut live = self.live.clone();
+        let watched = Watched::default();
+        let asked_for = context.accepted().resource_subscriptions.clone();
+        for uri in asked_for.unwrap_or_default() {
+            watched.add(uri);
+        }
+        let mut before = live.now();
+        loop {
+            tokio::select! {
+                () = context.cancelled() => return Ok(()),
+                () = live.changed() => {}
+            }
+            // What the client did not ask for is refused by the sink, and a client that is gone cancels.
+            let sink = context.sink();
+            let _ = sink.notify_tool_list_changed().await;
+            let _ = sink.notify_resource_list_changed().await;
+            let _ = sink.notify_prompt_list_changed().await;
+            let now = live.now();
+            for uri in watched.changed(&before, &now) {
+                let _ = sink.notify_resource_updated(uri).await;
+            }
+            before = now;
+        }
     }
 
     async fn set_level(
@@ -387,12 +443,6 @@ fn principal(context: &RequestContext<RoleServer>) -> Option<&AuthInfo> {
         .get::<AuthInfo>()
 }
 
-fn is_modern(context: &RequestContext<RoleServer>) -> bool {
-    context
-        .protocol_version()
-        .is_some_and(|version| version.as_str() >= ProtocolVersion::V_2026_07_28.as_str())
-}
-
 /// Lists are short and come whole, so no cursor is ever given out.
 fn one_page(request: Option<PaginatedRequestParams>) -> Result<(), ErrorData> {
     match request.and_then(|request| request.cursor) {
@@ -403,26 +453,4 @@ fn one_page(request: Option<PaginatedRequestParams>) -> Result<(), ErrorData> {
 
 fn short(digest: &str) -> String {
     digest.trim_start_matches("sha256:").chars().take(12).collect()
-}
-
-fn logging_level(level: LogLevel) -> LoggingLevel {
-    match level {
-        LogLevel::Debug => LoggingLevel::Debug,
-        LogLevel::Info => LoggingLevel::Info,
-        LogLevel::Warning => LoggingLevel::Warning,
-        LogLevel::Error => LoggingLevel::Error,
-    }
-}
-
-fn severity(level: LoggingLevel) -> u8 {
-    match level {
-        LoggingLevel::Debug => 0,
-        LoggingLevel::Info => 1,
-        LoggingLevel::Notice => 2,
-        LoggingLevel::Warning => 3,
-        LoggingLevel::Error => 4,
-        LoggingLevel::Critical => 5,
-        LoggingLevel::Alert => 6,
-        LoggingLevel::Emergency => 7,
-    }
 }

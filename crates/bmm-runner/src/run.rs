@@ -8,12 +8,31 @@ use bmm_oauth::ResourceUri;
 use rmcp::ServiceExt as _;
 
 use crate::http::MCP_PATH;
-use crate::runner::Runner;
+use crate::mcp::McpServer;
+use crate::runner::{Reloader, Runner};
 
 /// Serves on standard input and output until the client closes them. Nothing else may write to standard output.
 pub async fn stdio(runner: Runner) -> Result<(), RunError> {
     // Whoever starts a process may use it: credentials of a stdio server come from its environment.
-    let server = runner.insecure_without_scopes().into_mcp();
+    until_closed(runner.insecure_without_scopes().into_mcp()).await
+}
+
+/// As [`stdio`]. `reloads` is handed what puts another spec in this one's place; it is dropped when serving ends.
+pub async fn stdio_with_reloads<F>(
+    runner: Runner,
+    reloads: impl FnOnce(Reloader) -> F,
+) -> Result<(), RunError>
+where
+    F: Future<Output = ()> + Send,
+{
+    let (server, reloader) = runner.insecure_without_scopes().into_reloadable_mcp();
+    tokio::select! {
+        served = until_closed(server) => served,
+        () = forever(reloads(reloader)) => Ok(()),
+    }
+}
+
+async fn until_closed(server: McpServer) -> Result<(), RunError> {
     let running = server
         .serve(rmcp::transport::io::stdio())
         .await
@@ -40,6 +59,12 @@ pub async fn loopback(address: SocketAddr) -> Result<Loopback, RunError> {
     Ok(Loopback { listener, address })
 }
 
+/// Whoever reloads may stop to; serving goes on.
+async fn forever(reloads: impl Future<Output = ()>) {
+    reloads.await;
+    std::future::pending::<()>().await;
+}
+
 /// A bound loopback listener.
 #[derive(Debug)]
 pub struct Loopback {
@@ -60,12 +85,33 @@ impl Loopback {
         stop: impl Future<Output = ()> + Send + 'static,
         drain: Duration,
     ) {
+        let service = self.exposed(runner).into_service();
+        service.serve(self.listener, stop, drain).await;
+    }
+
+    /// As [`serve`](Self::serve). `reloads` is handed what puts another spec in this one's place; it is dropped when serving ends.
+    pub async fn serve_with_reloads<F>(
+        self,
+        runner: Runner,
+        reloads: impl FnOnce(Reloader) -> F,
+        stop: impl Future<Output = ()> + Send + 'static,
+        drain: Duration,
+    ) where
+        F: Future<Output = ()> + Send,
+    {
+        let (service, reloader) = self.exposed(runner).into_reloadable_service();
+        tokio::select! {
+            _ = service.serve(self.listener, stop, drain) => {}
+            () = forever(reloads(reloader)) => {}
+        }
+    }
+
+    fn exposed(&self, runner: Runner) -> Runner {
         let runner = runner.insecure_without_scopes();
-        let runner = match self.url().parse::<ResourceUri>() {
+        match self.url().parse::<ResourceUri>() {
             Ok(url) => runner.with_public_url(&url),
             Err(_) => runner,
-        };
-        runner.into_service().serve(self.listener, stop, drain).await;
+        }
     }
 }
 

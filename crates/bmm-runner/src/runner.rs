@@ -1,9 +1,12 @@
 //! From a compiled spec to a service: the library's front.
 
+use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bmm_oauth::{RequireAuthLayer, ResourceUri};
 use bmm_spec::CompiledSpec;
+use tokio::sync::watch;
 
 use crate::config::RunnerLimits;
 use crate::connect::Connector;
@@ -12,8 +15,10 @@ use crate::engine::ToolEngine;
 use crate::error::RunnerError;
 use crate::host::Broker;
 use crate::http::{Exposure, RunnerService};
+use crate::live::{Live, Shared};
 use crate::manifest::Manifest;
-use crate::mcp::{McpServer, Shared};
+use crate::mcp::McpServer;
+use crate::request_state::RequestStates;
 use crate::secrets::Secrets;
 
 /// One spec on its way to being served.
@@ -25,6 +30,7 @@ pub struct Runner {
     connector: Connector,
     limits: RunnerLimits,
     exposure: Exposure,
+    states: RequestStates,
 }
 
 impl Runner {
@@ -40,6 +46,7 @@ impl Runner {
             connector: Connector::closed(),
             limits: RunnerLimits::default(),
             exposure: Exposure::default(),
+            states: RequestStates::create(Instant::now()).map_err(|_| RunnerError::NoRandomNumbers)?,
         })
     }
 
@@ -90,15 +97,27 @@ impl Runner {
     /// inside a tokio runtime.
     pub fn into_service(self) -> RunnerService {
         let (shared, limits, exposure) = self.into_parts();
-        RunnerService::new(shared, &limits, exposure)
+        RunnerService::new(Live::fixed(shared), &limits, exposure)
+    }
+
+    /// As [`into_service`](Self::into_service), with the means to serve another spec later on. Clients are told by notifications.
+    pub fn into_reloadable_service(self) -> (RunnerService, Reloader) {
+        let (shared, limits, exposure) = self.into_parts();
+        let (live, sender) = Live::replaceable(shared);
+        (RunnerService::new(live, &limits, exposure), Reloader { sender })
     }
 
     /// The MCP server alone, for one client on a transport of its own.
     pub(crate) fn into_mcp(self) -> McpServer {
-        McpServer::new(self.into_parts().0)
+        McpServer::new(Live::fixed(self.into_parts().0))
     }
 
-    fn into_parts(self) -> (Arc<Shared>, RunnerLimits, Exposure) {
+    pub(crate) fn into_reloadable_mcp(self) -> (McpServer, Reloader) {
+        let (live, sender) = Live::replaceable(self.into_parts().0);
+        (McpServer::new(live), Reloader { sender })
+    }
+
+    fn into_parts(self) -> (Shared, RunnerLimits, Exposure) {
         let broker = Broker::new(&self.spec, &self.secrets, &self.connector, self.limits.fetch);
         let shared = Shared {
             documents: Documents::new(&self.spec),
@@ -106,8 +125,34 @@ impl Runner {
             manifest: self.manifest,
             engine: self.engine,
             broker,
+            states: self.states,
+            patience: Duration::from_secs(self.limits.answer_secs.into()),
             enforce_scopes: self.exposure.enforce_scopes,
         };
-        (Arc::new(shared), self.limits, self.exposure)
+        (shared, self.limits, self.exposure)
+    }
+}
+
+/// Puts another spec in the place of the one that is served, see [`Runner::into_reloadable_service`].
+///
+/// Calls in flight end on the spec they began with. The exposure (public URL, sign-in, limits on requests) stays as it was.
+pub struct Reloader {
+    sender: watch::Sender<Arc<Shared>>,
+}
+
+impl Reloader {
+    /// Serves `runner`'s spec from the next request on.
+    pub fn replace(&self, runner: Runner) {
+        let enforce_scopes = self.sender.borrow().enforce_scopes;
+        let (mut shared, _, _) = runner.into_parts();
+        shared.enforce_scopes = enforce_scopes;
+        // Nobody may be listening any more; then there is nobody to serve.
+        let _ = self.sender.send(Arc::new(shared));
+    }
+}
+
+impl fmt::Debug for Reloader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reloader").finish_non_exhaustive()
     }
 }

@@ -9,13 +9,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::STANDARD;
 use bmm_net::HostPattern;
 use bmm_spec::{CompiledSpec, SecretPlace};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
+
+use crate::scrub::{Scrubber, hex, json_inner, percent};
 
 /// The values of a server's secrets by name. Wiped on drop; `Debug` shows the names only.
 #[derive(Clone, Default, Serialize, Deserialize)]
@@ -284,27 +285,12 @@ impl Handles {
         String::from_utf8_lossy(&self.scrub(text.as_bytes())).into_owned()
     }
 
-    /// [`Self::scrub_text`] for an address, in which a value may be escaped in part: a URL parser leaves some characters as
-    /// they are. If so, it comes back without any escape.
-    pub(crate) fn scrub_url(&self, url: &str) -> String {
-        let scrubbed = self.scrub_text(url);
-        let reading = readings(&scrubbed)
-            .into_iter()
-            .find(|reading| self.rules.scrubber.finds(reading));
-        match reading {
-            Some(reading) => String::from_utf8_lossy(&self.scrub(&reading)).into_owned(),
-            None => scrubbed,
-        }
-    }
-
     /// The first secret whose value occurs in `url`, escaped or not, and that may not be sent to `host`.
     pub(crate) fn leaking_to(&self, url: &str, host: &str, port: u16) -> Option<&str> {
-        let readings = readings(url);
         self.rules.rules.iter().find_map(|rule| {
             let allowed = rule.domains.iter().any(|domain| domain.matches(host, port));
             let scrubber = Scrubber::new([(rule.name.as_str(), rule.value.as_str())].into_iter());
-            let found = scrubber.finds(url.as_bytes()) || readings.iter().any(|text| scrubber.finds(text));
-            (!allowed && found).then_some(rule.name.as_str())
+            (!allowed && scrubber.finds(url.as_bytes())).then_some(rule.name.as_str())
         })
     }
 
@@ -417,153 +403,6 @@ fn escaped(value: &str, escape: Escape) -> Zeroizing<Vec<u8>> {
     })
 }
 
-/// Finds every spelling of some values and puts `[secret NAME]` in its place.
-struct Scrubber {
-    search: Option<AhoCorasick>,
-    replacements: Vec<String>,
-}
-
-impl Scrubber {
-    fn new<'a>(values: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
-        let mut needles: Vec<Vec<u8>> = Vec::new();
-        let mut replacements = Vec::new();
-        for (name, value) in values {
-            for needle in spellings(value) {
-                needles.push(needle);
-                replacements.push(format!("[secret {name}]"));
-            }
-        }
-        let search = if needles.is_empty() {
-            None
-        } else {
-            // Never the DFA, the default for few needles: a value that repeats itself takes it minutes to build.
-            let built = AhoCorasick::builder()
-                .kind(Some(AhoCorasickKind::ContiguousNFA))
-                .match_kind(MatchKind::LeftmostLongest)
-                .build(&needles);
-            Some(built.expect("the needles are few and short, far below the automaton's limits"))
-        };
-        Self { search, replacements }
-    }
-
-    fn scrub(&self, text: &[u8]) -> Vec<u8> {
-        match &self.search {
-            Some(search) => search.replace_all_bytes(text, &self.replacements),
-            None => text.to_vec(),
-        }
-    }
-
-    fn finds(&self, text: &[u8]) -> bool {
-        self.search.as_ref().is_some_and(|search| search.is_match(text))
-    }
-}
-
-/// How a value may come back: as it is, percent-encoded, form-encoded, inside JSON, in hexadecimal and in base64 at any
-/// offset.
-fn spellings(value: &str) -> Vec<Vec<u8>> {
-    if value.is_empty() {
-        return Vec::new();
-    }
-    let bytes = value.as_bytes();
-    let percent_upper = percent(bytes, false);
-    let mut all = vec![
-        value.to_owned(),
-        percent_upper.replace('%', "%25"),
-        lower_escapes(&percent_upper),
-        percent_upper,
-        lower_escapes(&percent(bytes, true)),
-        percent(bytes, true),
-        json_inner(value),
-    ];
-    // The encodings of a very short value occur in any text by chance.
-    if bytes.len() >= 4 {
-        all.push(hex(bytes));
-        all.push(hex(bytes).to_ascii_uppercase());
-        for offset in 0..3usize {
-            let mut shifted = vec![0u8; offset];
-            shifted.extend_from_slice(bytes);
-            // Characters that also hold bits of what stands before or after the value are left out.
-            let skip = [0, 2, 3].get(offset).copied().unwrap_or_default();
-            let cut = usize::from(!shifted.len().is_multiple_of(3));
-            for text in [STANDARD_NO_PAD.encode(&shifted), URL_SAFE_NO_PAD.encode(&shifted)] {
-                if let Some(core) = text
-                    .get(skip..text.len().saturating_sub(cut))
-                    .filter(|core| core.len() >= 4)
-                {
-                    all.push(core.to_owned());
-                }
-            }
-        }
-    }
-    all.sort_unstable();
-    all.dedup();
-    all.into_iter().map(String::into_bytes).collect()
-}
-
-fn percent(bytes: &[u8], form: bool) -> String {
-    let mut out = String::with_capacity(bytes.len() * 3);
-    for byte in bytes {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' => out.push(char::from(*byte)),
-            b'~' if !form => out.push('~'),
-            b' ' if form => out.push('+'),
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
-}
-
-fn lower_escapes(percent: &str) -> String {
-    let mut left = 0;
-    percent
-        .chars()
-        .map(|c| {
-            if c == '%' {
-                left = 2;
-                c
-            } else if left > 0 {
-                left -= 1;
-                c.to_ascii_lowercase()
-            } else {
-                c
-            }
-        })
-        .collect()
-}
-
-/// What an address says without its escapes: `+` as it is, and as a form's space.
-fn readings(url: &str) -> [Vec<u8>; 2] {
-    [unescaped(url), unescaped(&url.replace('+', " "))]
-}
-
-fn unescaped(text: &str) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let digit = |at: usize| after.get(at).and_then(|byte| char::from(*byte).to_digit(16));
-        let byte = match (first, digit(0), digit(1)) {
-            (b'%', Some(high), Some(low)) => u8::try_from(high * 16 + low).ok(),
-            _ => None,
-        };
-        out.push(byte.unwrap_or(*first));
-        rest = byte.and_then(|_| after.get(2..)).unwrap_or(after);
-    }
-    out
-}
-
-fn json_inner(value: &str) -> String {
-    let quoted = serde_json::Value::from(value).to_string();
-    quoted
-        .strip_prefix('"')
-        .and_then(|text| text.strip_suffix('"'))
-        .unwrap_or(&quoted)
-        .to_owned()
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     haystack.windows(needle.len()).position(|window| window == needle)
 }
@@ -571,41 +410,6 @@ fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn scrub(value: &str, text: &str) -> String {
-        String::from_utf8(Scrubber::new([("KEY", value)].into_iter()).scrub(text.as_bytes())).unwrap()
-    }
-
-    #[test]
-    fn every_spelling_of_a_value_is_taken_out() {
-        let value = "s3cr/t \"va+lue";
-        for text in [
-            value.to_owned(),
-            "s3cr%2Ft%20%22va%2Blue".to_owned(),
-            "s3cr%2ft%20%22va%2blue".to_owned(),
-            "s3cr%2Ft+%22va%2Blue".to_owned(),
-            "s3cr%2ft+%22va%2blue".to_owned(),
-            r#"s3cr/t \"va+lue"#.to_owned(),
-            hex(value.as_bytes()),
-            STANDARD.encode(value),
-        ] {
-            let scrubbed = scrub(value, &format!("<{text}>"));
-            assert!(scrubbed.starts_with("<[secret KEY]"), "{text}: {scrubbed}");
-        }
-    }
-
-    #[test]
-    fn base64_is_found_whatever_stands_before_and_after_the_value() {
-        for before in ["", "a", "ab", "abc", "user:"] {
-            for after in ["", "z", "yz", "xyz"] {
-                let text = STANDARD.encode(format!("{before}a-long-enough-value{after}"));
-                assert!(
-                    scrub("a-long-enough-value", &text).contains("[secret KEY]"),
-                    "{before}|{after}"
-                );
-            }
-        }
-    }
 
     #[test]
     fn a_secret_that_is_not_set_names_itself_wherever_it_is_used() {
@@ -727,11 +531,11 @@ mod tests {
                 Some("KEY"),
                 "{url}"
             );
-            let scrubbed = handles.scrub_url(url);
+            let scrubbed = handles.scrub_text(url);
             assert!(scrubbed.contains("[secret KEY]"), "{scrubbed}");
         }
         let harmless = "https://api.example.com/?q=100%25&x=%zz";
-        assert_eq!(handles.scrub_url(harmless), harmless);
+        assert_eq!(handles.scrub_text(harmless), harmless);
     }
 
     #[test]

@@ -24,6 +24,12 @@ pub enum ClientError {
         /// Its text.
         message: String,
     },
+    /// What the server lists cannot be read to its end.
+    #[error("cannot list what the server offers: {message}")]
+    Listing {
+        /// What is wrong.
+        message: String,
+    },
     /// Discovery, registration, sign-in or token did not work.
     #[error("cannot sign in: {message}")]
     SignIn {

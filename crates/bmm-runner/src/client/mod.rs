@@ -1,4 +1,4 @@
-//! An MCP client that finds its way through OAuth by itself: `bmm call`.
+//! An MCP client that finds its way through OAuth by itself: `bmm call`, and `bmm scan` of a running server.
 //!
 //! From a bare MCP URL through the 401 challenge, discovery, registration, sign-in, consent and token (PKCE) to the call;
 //! tokens are kept in a [`CredentialsFile`], refreshed when they expire or are refused, and asked for again with more scopes
@@ -6,27 +6,35 @@
 
 mod credentials;
 mod error;
+mod identity;
+mod listing;
+mod process_tree;
+mod refused;
 mod script;
 mod sign_in;
+mod stdio;
 
 use std::fmt;
 
 use rmcp::model::{CallToolRequestParams, ClientConfig, ContentBlock, Implementation, ResourceContents};
 use rmcp::service::{
-    ClientInitializeError, ClientLifecycleMode, RoleClient, RunningService, ServiceError,
-    serve_client_with_lifecycle,
+    ClientInitializeError, ClientLifecycleMode, RoleClient, RunningService, serve_client_with_lifecycle,
 };
 use rmcp::transport::StreamableHttpClientTransport;
-use rmcp::transport::auth::{AuthClient, AuthError, AuthorizationManager, AuthorizationRequest, OAuthState};
-use rmcp::transport::streamable_http_client::{
-    AuthRequiredError, InsufficientScopeError, StreamableHttpClientTransportConfig,
-};
+use rmcp::transport::auth::{AuthClient, AuthorizationManager, AuthorizationRequest, OAuthState};
+use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
 use serde_json::Value;
 
 pub use self::credentials::CredentialsFile;
 pub use self::error::ClientError;
+pub use self::identity::ServerIdentity;
+use self::identity::identity;
+use self::listing::Budget;
+pub use self::listing::{Listing, ListingLimits};
+use self::refused::Refused;
 use self::sign_in::Callback;
 pub use self::sign_in::SignIn;
+pub use self::stdio::StdioServer;
 
 /// What the consent page shows.
 const CLIENT_NAME: &str = "bmm";
@@ -69,35 +77,25 @@ impl Client {
 
     /// Who answers.
     pub fn server(&self) -> ServerIdentity {
-        let info = self.running.peer_info();
-        let server = info.as_ref().and_then(|info| info.server_info.as_ref());
-        ServerIdentity {
-            name: server
-                .map(|server| server.title.as_ref().unwrap_or(&server.name).clone())
-                .unwrap_or_default(),
-            version: server.map(|server| server.version.clone()).unwrap_or_default(),
-            protocol: info
-                .as_ref()
-                .map(|info| info.protocol_version.to_string())
-                .unwrap_or_default(),
-            instructions: info.as_ref().and_then(|info| info.instructions.clone()),
-        }
+        identity(self.running.peer_info().as_deref())
     }
 
     /// All tools, over all pages.
     pub async fn list_tools(&self) -> Result<Vec<ToolInfo>, ClientError> {
-        let tools = self
-            .running
-            .list_all_tools()
-            .await
-            .map_err(|error| Refused::of(error).into_error())?;
+        let tools = listing::tools(&self.running, &mut Budget::new(&ListingLimits::default())).await?;
+        let text = |tool: &Value, field: &str| Some(tool.get(field)?.as_str()?.to_owned());
         let tools = tools.into_iter().map(|tool| ToolInfo {
-            name: tool.name.to_string(),
-            title: tool.title.clone(),
-            description: tool.description.as_deref().unwrap_or_default().to_owned(),
-            definition: serde_json::to_value(&tool).unwrap_or_default(),
+            name: text(&tool, "name").unwrap_or_default(),
+            title: text(&tool, "title"),
+            description: text(&tool, "description").unwrap_or_default(),
+            definition: tool,
         });
         Ok(tools.collect())
+    }
+
+    /// Everything the server tells of itself: tools, prompts, resources, instructions.
+    pub async fn listing(&self, limits: &ListingLimits) -> Result<Listing, ClientError> {
+        listing::read(&self.running, limits).await
     }
 
     /// Calls a tool; `arguments` must be a JSON object. Signs in again, once, if the tool needs more scopes.
@@ -136,20 +134,6 @@ impl fmt::Debug for Client {
             .field("url", &self.url)
             .finish_non_exhaustive()
     }
-}
-
-/// Who a server says it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ServerIdentity {
-    /// Its title, or else its name.
-    pub name: String,
-    /// Its version.
-    pub version: String,
-    /// The protocol revision in use.
-    pub protocol: String,
-    /// Its advice to the model.
-    pub instructions: Option<String>,
 }
 
 /// One listed tool.
@@ -235,20 +219,28 @@ async fn open(url: &str, credentials: &CredentialsFile) -> Result<Running, Refus
     let http = AuthClient::new(http, manager);
     let config = StreamableHttpClientTransportConfig::with_uri(url.to_owned());
     let transport = StreamableHttpClientTransport::with_client(http, config);
-    let info = ClientConfig::new(
-        Default::default(),
-        Implementation::new(CLIENT_NAME, env!("CARGO_PKG_VERSION")),
-    );
-    let lifecycle = ClientLifecycleMode::Auto {
-        preferred_versions: vec![rmcp::model::ProtocolVersion::LATEST],
-        legacy_version: None,
-    };
-    serve_client_with_lifecycle(info, transport, lifecycle)
+    serve_client_with_lifecycle(client_config(), transport, lifecycle())
         .await
         .map_err(|error| match error {
             ClientInitializeError::TransportError { error, .. } => Refused::of_source(error.error.as_ref()),
             other => Refused::of_source(&other),
         })
+}
+
+/// Who this client says it is.
+fn client_config() -> ClientConfig {
+    ClientConfig::new(
+        Default::default(),
+        Implementation::new(CLIENT_NAME, env!("CARGO_PKG_VERSION")),
+    )
+}
+
+/// The newest protocol revision first, then the ones with `initialize`.
+fn lifecycle() -> ClientLifecycleMode {
+    ClientLifecycleMode::Auto {
+        preferred_versions: vec![rmcp::model::ProtocolVersion::LATEST],
+        legacy_version: None,
+    }
 }
 
 async fn manager(url: &str, credentials: &CredentialsFile) -> Result<AuthorizationManager, ClientError> {
@@ -309,68 +301,4 @@ async fn authorize(
         .handle_callback_url(&answer)
         .await
         .map_err(ClientError::sign_in)
-}
-
-/// What the server said no with.
-enum Refused {
-    /// Sign in (again), with these scopes if any are named.
-    Challenge {
-        header: String,
-        scopes: Vec<String>,
-    },
-    Error(ClientError),
-}
-
-impl Refused {
-    fn of(error: ServiceError) -> Self {
-        match error {
-            ServiceError::TransportSend(error) => Self::of_source(error.error.as_ref()),
-            ServiceError::McpError(error) => Self::Error(ClientError::Server {
-                code: error.code.0,
-                message: error.message.into_owned(),
-            }),
-            other => Self::Error(ClientError::Connection {
-                message: other.to_string(),
-            }),
-        }
-    }
-
-    fn of_source(error: &(dyn std::error::Error + 'static)) -> Self {
-        let mut cause = Some(error);
-        let mut text = error.to_string();
-        while let Some(error) = cause {
-            if let Some(challenge) = error.downcast_ref::<AuthRequiredError>() {
-                return Self::Challenge {
-                    header: challenge.www_authenticate_header.clone(),
-                    scopes: Vec::new(),
-                };
-            }
-            if let Some(challenge) = error.downcast_ref::<InsufficientScopeError>() {
-                let scopes = challenge.get_required_scope().unwrap_or_default();
-                return Self::Challenge {
-                    header: challenge.www_authenticate_header.clone(),
-                    scopes: scopes.split_whitespace().map(str::to_owned).collect(),
-                };
-            }
-            if matches!(
-                error.downcast_ref::<AuthError>(),
-                Some(AuthError::AuthorizationRequired)
-            ) {
-                return Self::Challenge {
-                    header: String::new(),
-                    scopes: Vec::new(),
-                };
-            }
-            text = error.to_string();
-            cause = error.source();
-        }
-        Self::Error(ClientError::Connection { message: text })
-    }
-
-    fn into_error(self) -> ClientError {
-        match self {
-            Self::Challenge { .. } => ClientError::StillRefused,
-            Self::Error(error) => error,
-        }
-    }
 }

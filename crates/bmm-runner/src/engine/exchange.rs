@@ -20,7 +20,7 @@ use super::{EngineLimits, FetchRequest, FetchResponse, LogLevel, ToolFailure, To
 
 /// What a worker gets beyond a time limit before it is killed.
 pub(super) const GRACE: Duration = Duration::from_millis(100);
-/// Messages of a call besides fetches and logs: progress, `basicAuth`, `hmac`.
+/// Messages of a call besides fetches and logs: progress, `basicAuth`, `hmac`, questions to the client.
 const MAX_QUESTIONS: u32 = 1_000;
 /// Log messages of a call; their bytes have a limit of their own.
 const MAX_LOGS: u32 = 1_000;
@@ -191,6 +191,10 @@ impl<'a> Exchange<'a> {
                 }
                 FromWorker::Hmac { algorithm, secret } => {
                     self.answer(|host| host.hmac(&algorithm, &secret, &tail))?
+                }
+                FromWorker::Ask(kind) => {
+                    let question = String::from_utf8_lossy(&tail);
+                    self.answer(|host| host.ask(kind, &question).map(Option::unwrap_or_default))?
                 }
             }
         }

@@ -7,12 +7,15 @@
 //! Every call is bounded ([`EngineLimits`]), first by asking (the engine's interrupt handler), then, 100 ms later, by
 //! killing the worker. Dropping the future of a call cancels it.
 
+mod bytecode;
 mod exchange;
 mod in_process;
+mod library;
 mod limits;
 mod native;
 mod pool;
 mod script;
+mod thrown;
 mod units;
 mod wire;
 mod worker;
@@ -111,6 +114,10 @@ pub enum ToolFailure {
         /// What the engine says about it.
         message: String,
     },
+    /// The tool waits for answers of the client that the host does not have yet ([`ToolHost::ask`]). The call is over; with the
+    /// answers it is made again.
+    #[error("the tool asks the client something, and nobody is there to answer")]
+    Asking,
     /// There is no tool of this index.
     #[error("there is no such tool")]
     NoSuchTool,
@@ -136,6 +143,27 @@ pub trait ToolHost: Send + Sync + 'static {
     /// The handle that stands for a secret in `ctx.secrets`; `None` when the spec does not declare it. Using the handle of one that is
     /// not set fails.
     fn secret_handle(&self, name: &str) -> Option<String>;
+    /// `ctx.elicit`, `ctx.sample`, `ctx.roots`: a question to the client, as JSON text. Must not block: `None` is an answer that is not
+    /// there yet. A tool that has nothing left to do but to wait for such answers ends with [`ToolFailure::Asking`].
+    ///
+    /// No worker waits for a person: whoever has the answers calls the tool again, and it hears them where it asked.
+    fn ask(&self, kind: QuestionKind, question: &str) -> Result<Option<String>, String> {
+        let _ = (kind, question);
+        Err("there is no client to ask here".to_owned())
+    }
+}
+
+/// What a tool asks the client for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum QuestionKind {
+    /// The person behind it to fill in a form.
+    Elicit,
+    /// Its model to continue a conversation.
+    Sample,
+    /// Its roots.
+    Roots,
 }
 
 /// How important a tool says its message is.

@@ -16,7 +16,7 @@ use rustix::time::{ClockId, clock_gettime};
 use url::{Url, form_urlencoded, quirks};
 
 use super::wire::{FromWorker, MAX_SENT_BYTES, Port, Setup, ToWorker};
-use super::{LogLevel, Redirect};
+use super::{LogLevel, QuestionKind, Redirect};
 
 /// What the native functions of one call share with its pump.
 #[derive(Debug)]
@@ -32,6 +32,7 @@ pub(super) struct World {
     log_left: Cell<usize>,
     fetches: Cell<u32>,
     in_flight: Cell<u32>,
+    is_asking: Cell<bool>,
 }
 
 /// Why everything must stop.
@@ -55,6 +56,7 @@ impl World {
             log_left: Cell::new(setup.log_bytes),
             fetches: Cell::new(0),
             in_flight: Cell::new(0),
+            is_asking: Cell::new(false),
             setup,
         }
     }
@@ -81,6 +83,11 @@ impl World {
     /// Whether a fetch is still to be answered.
     pub(super) fn is_fetching(&self) -> bool {
         self.in_flight.get() > 0
+    }
+
+    /// Whether the client was asked something that this call will not hear the answer of.
+    pub(super) fn is_asking(&self) -> bool {
+        self.is_asking.get()
     }
 
     /// The next message, waiting at most `timeout` and never beyond the time limit.
@@ -196,6 +203,24 @@ fn add_calls<'js>(ctx: &Ctx<'js>, host: &Object<'js>, world: &Rc<World>) -> Resu
         answered(&ctx, shared.ask(&FromWorker::Hmac { algorithm, secret }, &data))
     };
     host.set("hmac", Function::new(ctx.clone(), hmac)?)?;
+
+    let shared = Rc::clone(world);
+    let ask = move |ctx: Ctx<'js>, kind: String, question: String| {
+        let kind = match kind.as_str() {
+            "elicit" => QuestionKind::Elicit,
+            "sample" => QuestionKind::Sample,
+            _ => QuestionKind::Roots,
+        };
+        if question.len() > MAX_SENT_BYTES {
+            return Err(Exception::throw_range(&ctx, "at most 1 MiB can be sent"));
+        }
+        let answer = answered(&ctx, shared.ask(&FromWorker::Ask(kind), question.as_bytes()))?;
+        if answer.is_empty() {
+            shared.is_asking.set(true);
+        }
+        Ok(answer)
+    };
+    host.set("ask", Function::new(ctx.clone(), ask)?)?;
 
     let shared = Rc::clone(world);
     let fetch = move |ctx: Ctx<'js>,

@@ -1,6 +1,8 @@
 //! One call in one fresh engine: runtime, context and prelude are made while the worker waits, so that a call finds them
 //! ready; after the call all of it is thrown away, jobs and timers that the tool left behind included.
 //!
+//! The context is made without the intrinsic that compiles: what runs in it was bytecode before ([`Library`]).
+//!
 //! Own job pump instead of rquickjs's async runtime, which runs all jobs in one poll and so never comes back from a promise
 //! bomb. A new engine per call instead of a new context: jobs of an old context would run in the next call.
 
@@ -9,25 +11,24 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rquickjs::context::EvalOptions;
 use rquickjs::context::intrinsic::{
-    DOMException, Date, Eval, Json, MapSet, Promise as PromiseIntrinsic, Proxy, RegExp, RegExpCompiler,
-    TypedArrays,
+    DOMException, Date, Json, MapSet, Promise as PromiseIntrinsic, Proxy, RegExp, TypedArrays,
 };
 use rquickjs::promise::PromiseState;
 use rquickjs::{
-    CatchResultExt, CaughtError, Context, Ctx, Function, Module, Object, Promise, Runtime, Type, TypedArray,
-    Value,
+    CatchResultExt, CaughtError, Context, Ctx, Function, Object, Promise, Runtime, TypedArray, Value,
 };
 
+use super::bytecode::Bytecode;
+use super::library::Library;
 use super::native::{self, Stop, World};
+use super::thrown::{cut, is_out_of_memory};
 use super::wire::{FromWorker, Outcome, Port, Setup, ToWorker};
 
-/// Everything but WeakRef, FinalizationRegistry (they tell when memory is collected) and Performance (a fine clock).
+/// Not among them: Eval and RegExpCompiler (the compiler), WeakRef and FinalizationRegistry (they tell when memory is collected),
+/// Performance (a fine clock). What the others bring along and nobody may have is taken away by `harden` in the prelude.
 type Intrinsics = (
     Date,
-    Eval,
-    RegExpCompiler,
     RegExp,
     Json,
     Proxy,
@@ -37,16 +38,11 @@ type Intrinsics = (
     DOMException,
 );
 
-const PRELUDE: &str = include_str!("prelude.js");
-/// The module's name, as it stands in stack traces.
-pub(super) const MODULE: &str = "tool.js";
 /// Jobs between two looks at the clock.
 const JOBS_PER_LOOK: usize = 64;
-/// Longest text of an error.
-pub(super) const MAX_ERROR_BYTES: usize = 8 * 1024;
 
 /// Makes an engine, waits for a call, runs it, answers. `false` when the parent is gone.
-pub(super) fn serve_one(port: &Rc<RefCell<Port>>, setup: &Rc<Setup>, modules: &[String]) -> bool {
+pub(super) fn serve_one(port: &Rc<RefCell<Port>>, setup: &Rc<Setup>, library: &Library) -> bool {
     let Ok(runtime) = Runtime::new() else { return false };
     runtime.set_memory_limit(setup.heap_bytes);
     runtime.set_max_stack_size(setup.stack_bytes);
@@ -56,11 +52,11 @@ pub(super) fn serve_one(port: &Rc<RefCell<Port>>, setup: &Rc<Setup>, modules: &[
     let Ok(context) = Context::custom::<Intrinsics>(&runtime) else {
         return false;
     };
-    context.with(|ctx| serve(&ctx, &world, setup, modules).unwrap_or(false))
+    context.with(|ctx| serve(&ctx, &world, setup, library).unwrap_or(false))
 }
 
-fn serve(ctx: &Ctx<'_>, world: &Rc<World>, setup: &Setup, modules: &[String]) -> rquickjs::Result<bool> {
-    let prelude = Prelude::load(ctx, world)?;
+fn serve(ctx: &Ctx<'_>, world: &Rc<World>, setup: &Setup, library: &Library) -> rquickjs::Result<bool> {
+    let prelude = Prelude::load(ctx, world, library.prelude())?;
     let (tool, secrets, input) = loop {
         match world.receive(None) {
             Some((ToWorker::Call { tool, secrets }, input)) => break (tool, secrets, input),
@@ -76,10 +72,9 @@ fn serve(ctx: &Ctx<'_>, world: &Rc<World>, setup: &Setup, modules: &[String]) ->
         world,
         prelude: &prelude,
     };
-    let finished = match modules.get(tool) {
-        Some(module) => call.run(module, &secrets, &input),
-        None => Err(Outcome::NoSuchTool),
-    };
+    let finished = library
+        .module(tool)
+        .and_then(|module| call.run(module, &secrets, &input));
     let (outcome, output) = match finished {
         Ok(output) if output.len() > setup.output_bytes => (Outcome::OutputTooLarge, String::new()),
         Ok(output) => (Outcome::Output, output),
@@ -89,26 +84,30 @@ fn serve(ctx: &Ctx<'_>, world: &Rc<World>, setup: &Setup, modules: &[String]) ->
     Ok(world.stop() != Some(Stop::Gone))
 }
 
-/// The functions that `prelude.js` returns.
+/// The functions that the prelude makes for the pump (`prelude/world.js`).
 struct Prelude<'js> {
     deliver: Function<'js>,
     describe: Function<'js>,
-    harden: Function<'js>,
     output: Function<'js>,
     run: Function<'js>,
     tick: Function<'js>,
 }
 
 impl<'js> Prelude<'js> {
-    fn load(ctx: &Ctx<'js>, world: &Rc<World>) -> rquickjs::Result<Self> {
-        let mut options = EvalOptions::default();
-        options.filename = Some("prelude.js".to_owned());
-        let prelude: Function<'js> = ctx.eval_with_options(PRELUDE, options)?;
-        let made: Object<'js> = prelude.call((native::host(ctx, world)?,))?;
+    /// The prelude finds the native functions as a global, takes that away, and puts its own functions beside them. (An export would be
+    /// there for a tool that imports `prelude.js`.)
+    fn load(ctx: &Ctx<'js>, world: &Rc<World>, prelude: &Bytecode) -> rquickjs::Result<Self> {
+        let host = native::host(ctx, world)?;
+        ctx.globals().set("host", host.clone())?;
+        let (_, evaluated) = prelude.load(ctx)?.eval()?;
+        evaluated
+            .result::<()>()
+            .unwrap_or(Err(rquickjs::Error::Unknown))?;
+        let made: Object<'js> = host.get("made")?;
+        host.remove("made")?;
         Ok(Self {
             deliver: made.get("deliver")?,
             describe: made.get("describe")?,
-            harden: made.get("harden")?,
             output: made.get("output")?,
             run: made.get("run")?,
             tick: made.get("tick")?,
@@ -125,19 +124,11 @@ struct Call<'a, 'js> {
 
 impl<'js> Call<'_, 'js> {
     /// The output as JSON text.
-    fn run(&self, module: &str, secrets: &[(String, String)], input: &[u8]) -> Result<String, Outcome> {
+    fn run(&self, module: &Bytecode, secrets: &[(String, String)], input: &[u8]) -> Result<String, Outcome> {
         let ctx = self.ctx;
-        let module = Module::declare(ctx.clone(), MODULE, module)
-            .catch(ctx)
-            .map_err(|error| self.not_loadable(error))?;
-        // Compiled; from here on nothing is.
-        self.prelude
-            .harden
-            .call::<_, ()>(())
-            .catch(ctx)
-            .map_err(|error| self.failure(error))?;
         let (module, evaluated) = module
-            .eval()
+            .load(ctx)
+            .and_then(rquickjs::Module::eval)
             .catch(ctx)
             .map_err(|error| self.not_loadable(error))?;
         self.settle(&evaluated)?;
@@ -185,8 +176,13 @@ impl<'js> Call<'_, 'js> {
         }
     }
 
-    /// No job is pending: runs a timer that is due, or waits for the next timer or answer.
+    /// No job is pending: runs a timer that is due, or waits for the next timer or answer. Ends the call if there is a question left and
+    /// nothing but timers besides.
     fn wait_for_something(&self) -> Result<(), Outcome> {
+        // Timers do not count: a tool that races a question with a timeout would never be answered.
+        if self.world.is_asking() && !self.world.is_fetching() {
+            return Err(Outcome::Asking);
+        }
         let next_ms: f64 = self
             .prelude
             .tick
@@ -267,16 +263,68 @@ fn stopped(stop: Stop) -> Outcome {
     }
 }
 
-/// The engine throws `null`, or something uninitialized, when there is no memory left to make an error of.
-fn is_out_of_memory(error: &CaughtError<'_>) -> bool {
-    match error {
-        CaughtError::Exception(exception) => exception.message().as_deref() == Some("out of memory"),
-        CaughtError::Value(value) => matches!(value.type_of(), Type::Null | Type::Uninitialized),
-        CaughtError::Error(error) => matches!(error, rquickjs::Error::Allocation),
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-pub(super) fn cut(mut message: String) -> String {
-    message.truncate(message.floor_char_boundary(MAX_ERROR_BYTES));
-    message
+    /// Runs a module in a context as calls get it, before the prelude has touched it; what its default export is as JSON.
+    fn in_a_bare_context(module: &str) -> serde_json::Value {
+        let module =
+            Bytecode::compile("bare.js", module, 1 << 24, 1 << 18).unwrap_or_else(|_| panic!("compiles"));
+        let runtime = Runtime::new().expect("a runtime");
+        let context = Context::custom::<Intrinsics>(&runtime).expect("a context");
+        context.with(|ctx| {
+            let (module, evaluated) = module
+                .load(&ctx)
+                .and_then(rquickjs::Module::eval)
+                .catch(&ctx)
+                .expect("it runs");
+            evaluated.finish::<()>().catch(&ctx).expect("it ends");
+            let found: String = module.get("default").expect("a text");
+            serde_json::from_str(&found).expect("JSON")
+        })
+    }
+
+    /// Not only closed by the prelude (`text_does_not_become_code` in the integration tests): the compiler is not there.
+    #[test]
+    fn a_context_has_no_compiler() {
+        let found = in_a_bare_context(
+            r"const made = [
+                () => eval('1'), () => (0, eval)('1'), () => globalThis.eval('1'), () => Function('1'), () => new Function('1'),
+                () => (() => {}).constructor('1'), () => (async () => {}).constructor('1'), () => (function* () {}).constructor('1'),
+                () => (async function* () {}).constructor('1'), () => Reflect.construct(Function, ['1'], class {}),
+                () => new (class extends Function {})('1'), () => ''.constructor.constructor('1'),
+              ];
+              const outcomes = made.map((make) => { try { return `made ${make()}`; } catch (error) { return String(error); } });
+              export default JSON.stringify(outcomes);",
+        );
+        let outcomes = found.as_array().expect("a list");
+        assert_eq!(outcomes.len(), 12);
+        for outcome in outcomes {
+            assert_eq!(outcome, "TypeError: eval is not supported");
+        }
+    }
+
+    #[test]
+    fn a_context_tells_neither_collections_nor_a_fine_clock() {
+        let found = in_a_bare_context(
+            "const names = ['WeakRef', 'FinalizationRegistry', 'performance', 'navigator', 'setTimeout', 'fetch', 'std', 'os'];
+             export default JSON.stringify(names.filter((name) => name in globalThis));",
+        );
+        assert_eq!(found, serde_json::json!([]));
+    }
+
+    #[test]
+    fn literals_that_the_compiler_prepares_work_without_it() {
+        let found = in_a_bare_context(
+            "const tag = (strings, ...values) => strings.raw.join('|') + values.length;
+             class Point { #x = 2n ** 70n; get x() { return this.#x; } static { this.made = true; } }
+             const [{ groups }] = 'a1b22'.matchAll(/(?<letter>[a-z])(?<digits>\\p{Nd}+)/gu);
+             export default JSON.stringify([groups.digits, /x/dgimsuy.flags, tag`a${1}\\n${2}c`, String(new Point().x), Point.made]);",
+        );
+        assert_eq!(
+            found,
+            serde_json::json!(["1", "dgimsuy", "a|\\n|c2", "1180591620717411303424", true])
+        );
+    }
 }

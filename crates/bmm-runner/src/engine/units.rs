@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::exchange::{self, Ended, Failed};
-use super::script::{MODULE, cut};
+use super::thrown::{MODULE, cut};
 use super::wire::{Outcome, Setup, ToWorker, frame};
 use super::{EngineLimits, ToolCall, ToolFailure, ToolHost, ToolOutput};
 use crate::manifest::code_units;
@@ -111,6 +111,7 @@ impl Units {
                 message: own(message),
             },
             Outcome::Stalled => ToolFailure::Stalled,
+            Outcome::Asking => ToolFailure::Asking,
             Outcome::Timeout => exchange::timeout(limits),
             Outcome::Cpu => exchange::cpu(limits),
             Outcome::Memory => ToolFailure::Memory {
@@ -164,7 +165,7 @@ fn in_own_lines(message: &str, lines: &LineMap) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::script::MAX_ERROR_BYTES;
+    use super::super::thrown::MAX_ERROR_BYTES;
     use super::*;
 
     #[test]

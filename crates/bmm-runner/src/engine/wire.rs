@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{LogLevel, Redirect};
+use super::{LogLevel, QuestionKind, Redirect};
 
 /// To a worker. What the tail holds stands with each.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -74,6 +74,8 @@ pub(super) enum FromWorker {
     BasicAuth { user: String, secret: String },
     /// Wants an [`ToWorker::Answer`]. Tail: the data.
     Hmac { algorithm: String, secret: String },
+    /// Wants an [`ToWorker::Answer`]: JSON, or an empty text for an answer that is not there yet. Tail: the question as JSON.
+    Ask(QuestionKind),
     /// The call is over. Tail: the output as JSON, with [`Outcome::Output`].
     Done(Outcome),
 }
@@ -84,6 +86,7 @@ pub(super) enum Outcome {
     Output,
     Thrown { message: String },
     Stalled,
+    Asking,
     Timeout,
     Cpu,
     Memory,

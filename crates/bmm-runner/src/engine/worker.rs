@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use bmm_cage::{Inherited, Role};
 
+use super::library::Library;
 use super::script::serve_one;
 use super::wire::{Port, ToWorker};
 
@@ -27,6 +28,9 @@ pub(super) fn serve(channel: OwnedFd) {
     let Ok(modules) = serde_json::from_slice::<Vec<String>>(&modules) else {
         return;
     };
+    let Some(library) = Library::new(modules, &setup) else {
+        return;
+    };
     let (port, setup) = (Rc::new(RefCell::new(port)), Rc::new(setup));
-    while serve_one(&port, &setup, &modules) {}
+    while serve_one(&port, &setup, &library) {}
 }

@@ -33,6 +33,10 @@ pub(crate) fn cases() -> Vec<Trial> {
         case("a_host_that_was_not_declared_is_not_fetched", undeclared),
         case("a_secret_cannot_be_returned_thrown_or_logged", secret_is_opaque),
         case("a_secret_that_a_host_echoes_is_scrubbed", secret_echoed),
+        case(
+            "a_secret_that_a_host_returns_half_escaped_is_scrubbed",
+            secret_half_escaped,
+        ),
         case("a_secret_goes_only_where_it_is_declared", secret_misplaced),
         case(
             "a_redirect_cannot_carry_a_secret_to_another_host",
@@ -356,6 +360,41 @@ async fn secret_echoed() {
             .starts_with("Basic ")
     );
     assert!(!seen.headers.contains_key("range"));
+}
+
+async fn secret_half_escaped() {
+    let upstream = Upstream::start().await;
+    // What a host makes of `key-5ecret/+="value`: it escapes what it likes to, and no whole spelling of it is the outcome.
+    let guises = [
+        r#"{"key": "key-5ecret\/+=\u0022value"}"#,
+        r#"{"key": "key-5ecret/\u002B\u003d\"value"}"#,
+        "key=key-5ecret/%2B=%22value",
+        "key=key-5ecret%2f+%3D\"value",
+        "<p>key-5ecret/+=&quot;value</p>",
+        "<p>key-5ecret&#47;&#x2b;=&#34;value</p>",
+        r#"{"page": "<p>key-5ecret\/+=&quot;value<\/p>"}"#,
+        "key=key-5ecret%252F%2B%253D%22value",
+    ];
+    let result = run_tool(upstream.connector(), move |host| async move {
+        let mut seen = Vec::new();
+        for guise in guises {
+            let mut request = get(format!("https://{API}/body"));
+            request.method = "POST".to_owned();
+            request.body = Some(Bytes::from(guise));
+            let response = host.fetch(request).await?;
+            let text = String::from_utf8_lossy(&response.body).into_owned();
+            // And what the tool says itself.
+            host.log(LogLevel::Info, guise);
+            seen.push(text);
+        }
+        Ok(json!(seen))
+    })
+    .await;
+    assert!(!holds_a_secret(&result), "{result}");
+    let text = result["content"][0]["text"].as_str().unwrap();
+    assert_eq!(text.matches("[secret KEY]").count(), guises.len(), "{text}");
+    // Of what stands around it nothing goes.
+    assert!(text.contains("<p>[secret KEY]</p>"), "{text}");
 }
 
 async fn secret_misplaced() {

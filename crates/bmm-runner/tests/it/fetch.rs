@@ -1,5 +1,6 @@
 //! `ctx.fetch` against a TLS server on loopback, to which an injected resolver leads every name.
 
+use std::io::Write as _;
 use std::sync::{Arc, Mutex};
 
 use bmm_net::Dialer;
@@ -8,7 +9,7 @@ use bmm_runner::{Connector, Runner, RunnerLimits, Secrets};
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 use http_body_util::{BodyExt as _, Full};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use libtest_mimic::Trial;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::{Value, json};
@@ -20,6 +21,10 @@ use crate::support::*;
 pub(crate) fn cases() -> Vec<Trial> {
     vec![
         case("an_allowed_host_is_fetched_and_connections_are_reused", allowed),
+        case("http_2_is_spoken_where_it_is_offered_on_one_connection", http2),
+        case("calls_of_a_server_share_its_connections", shared),
+        case("no_more_than_eight_connections_lead_to_a_host", crowded),
+        case("a_connection_that_the_host_ends_is_not_used_again", replaced),
         case("headers_of_the_connection_are_not_the_tools_to_set", stripped),
         case("redirects_are_followed_within_the_allow_list_only", redirects),
         case(
@@ -27,7 +32,9 @@ pub(crate) fn cases() -> Vec<Trial> {
             credentials_dropped,
         ),
         case("answers_and_fetches_are_bounded", bounded),
-        case("a_compressed_answer_is_refused", compressed),
+        case("a_compressed_answer_is_decoded_and_then_scrubbed", compressed),
+        case("a_compressed_answer_is_bounded_by_what_it_decodes_to", bomb),
+        case("compression_is_not_offered_beside_a_secret", not_offered),
         case("through_the_egress_door_a_stream_begins_with_connect", egress),
         case("without_a_connector_there_is_no_network", closed),
     ]
@@ -41,6 +48,9 @@ pub(crate) struct Seen {
     pub(crate) target: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: String,
+    pub(crate) version: http::Version,
+    /// Which connection it came on, in the order of their making.
+    pub(crate) connection: u32,
 }
 
 /// A TLS server for three names, and everything it saw.
@@ -51,17 +61,25 @@ pub(crate) struct Upstream {
     pub(crate) connections: Arc<Mutex<u32>>,
 }
 
+/// Requests for `/slow` that wait for each other.
+const SLOW: usize = 8;
+
 pub(crate) const API: &str = "api.example.com";
 pub(crate) const OTHER: &str = "other.example.net";
 pub(crate) const EVIL: &str = "evil.example.org";
 
 impl Upstream {
     pub(crate) async fn start() -> Self {
+        Self::offering(&[]).await
+    }
+
+    /// One that offers these protocols (ALPN) and speaks what was agreed on.
+    pub(crate) async fn offering(protocols: &[&str]) -> Self {
         let names = [API, OTHER, EVIL].map(str::to_owned).to_vec();
         let own = rcgen::generate_simple_self_signed(names).unwrap();
         let root = own.cert.der().to_vec();
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(own.signing_key.serialize_der()));
-        let config = rustls::ServerConfig::builder_with_provider(Arc::new(
+        let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(
             rustls::crypto::aws_lc_rs::default_provider(),
         ))
         .with_safe_default_protocol_versions()
@@ -69,6 +87,7 @@ impl Upstream {
         .with_no_client_auth()
         .with_single_cert(vec![own.cert.der().clone()], key)
         .unwrap();
+        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
         let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -79,16 +98,30 @@ impl Upstream {
             seen: Arc::clone(&seen),
             connections: Arc::clone(&connections),
         };
+        let together = Arc::new(tokio::sync::Barrier::new(SLOW));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                *connections.lock().unwrap() += 1;
+                let connection = {
+                    let mut connections = connections.lock().unwrap();
+                    *connections += 1;
+                    *connections
+                };
                 let (acceptor, seen) = (acceptor.clone(), Arc::clone(&seen));
+                let together = Arc::clone(&together);
                 tokio::spawn(async move {
                     let Ok(stream) = acceptor.accept(stream).await else {
                         return;
                     };
-                    let service =
-                        hyper::service::service_fn(move |request| answer(request, Arc::clone(&seen)));
+                    let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                    let service = hyper::service::service_fn(move |request| {
+                        answer(request, connection, Arc::clone(&seen), Arc::clone(&together))
+                    });
+                    if h2 {
+                        let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                            .serve_connection(TokioIo::new(stream), service)
+                            .await;
+                        return;
+                    }
                     let _ = hyper::server::conn::http1::Builder::new()
                         .serve_connection(TokioIo::new(stream), service)
                         .await;
@@ -114,16 +147,18 @@ impl Upstream {
 
 async fn answer(
     request: http::Request<hyper::body::Incoming>,
+    connection: u32,
     seen: Arc<Mutex<Vec<Seen>>>,
+    together: Arc<tokio::sync::Barrier>,
 ) -> Result<Response<Full<Bytes>>, std::convert::Infallible> {
     let (parts, body) = request.into_parts();
-    let body = String::from_utf8_lossy(&body.collect().await.unwrap().to_bytes()).into_owned();
-    let target = parts.uri.to_string();
-    let host = parts
-        .headers
-        .get("host")
-        .map(|host| host.to_str().unwrap().to_owned())
-        .unwrap_or_default();
+    let bytes = body.collect().await.unwrap().to_bytes();
+    let body = String::from_utf8_lossy(&bytes).into_owned();
+    let target = parts.uri.path_and_query().unwrap().to_string();
+    let host = match parts.headers.get("host") {
+        Some(host) => host.to_str().unwrap().to_owned(),
+        None => parts.uri.authority().map(ToString::to_string).unwrap_or_default(),
+    };
     let (path, query) = target.split_once('?').unwrap_or((&target, ""));
     let mut response = Response::builder();
     let text = match path {
@@ -138,11 +173,27 @@ async fn answer(
                 .header("location", query.split_once('&').unwrap().1);
             String::new()
         }
-        "/large" => "x".repeat(3 * 1024 * 1024),
-        "/compressed" => {
-            response = response.header("content-encoding", "gzip");
-            "\u{1f}".to_owned()
+        "/v1/status" => {
+            response = response.header("content-type", "application/json; charset=utf-8");
+            r#"{"open":true}"#.to_owned()
         }
+        "/v1/books/404" => {
+            response = response.status(404);
+            "no such book".to_owned()
+        }
+        "/slow" => {
+            together.wait().await;
+            String::new()
+        }
+        "/last" => {
+            response = response.header("connection", "close");
+            String::new()
+        }
+        "/as" => {
+            response = response.header("content-encoding", query);
+            String::new()
+        }
+        "/large" => "x".repeat(3 * 1024 * 1024),
         _ => {
             // An echo of everything, in header and body.
             let headers: Vec<_> = parts
@@ -163,8 +214,15 @@ async fn answer(
         target,
         headers: parts.headers,
         body,
+        version: parts.version,
+        connection,
     });
-    Ok(response.body(Full::new(Bytes::from(text))).unwrap())
+    let sent = if response.headers_ref().unwrap().contains_key("content-encoding") {
+        bytes
+    } else {
+        Bytes::from(text)
+    };
+    Ok(response.body(Full::new(sent)).unwrap())
 }
 
 pub(crate) fn get(url: impl Into<String>) -> FetchRequest {
@@ -183,10 +241,10 @@ pub(crate) fn with_header(mut request: FetchRequest, name: &str, value: impl Int
 }
 
 /// A spec that may reach two hosts; `KEY` goes into headers to one of them, the others into other places.
-pub(crate) fn fetching_spec() -> bmm_spec::CompiledSpec {
+pub(crate) fn fetching_spec(tools: Value) -> bmm_spec::CompiledSpec {
     let secret = |name: &str, place: &str| json!({"name": name, "description": "A key.", "domains": [API], "in": place});
     spec(
-        json!([tool("run")]),
+        tools,
         json!({
             "allowedDomains": [API, OTHER],
             "requiredSecrets": [
@@ -218,7 +276,7 @@ where
                 .map_err(|message| bmm_runner::engine::ToolFailure::Thrown { message })
         }
     });
-    let service = Runner::new(fetching_spec(), engine)
+    let service = Runner::new(fetching_spec(json!([crate::support::tool("run")])), engine)
         .unwrap()
         .with_connector(connector)
         .with_secrets(Secrets::from_iter(SECRETS))
@@ -267,6 +325,104 @@ async fn allowed() {
     assert_eq!(*upstream.connections.lock().unwrap(), 1);
 }
 
+async fn http2() {
+    for (offered, version) in [
+        (&["h2", "http/1.1"][..], http::Version::HTTP_2),
+        (&["http/1.1"], http::Version::HTTP_11),
+        (&[], http::Version::HTTP_11),
+    ] {
+        let upstream = Upstream::offering(offered).await;
+        let result = run_tool(upstream.connector(), |host| async move {
+            let key = host.secret_handle("KEY").unwrap();
+            host.fetch(get(format!("https://{API}/first"))).await?;
+            // Streams beside each other.
+            let slow =
+                (0..8).map(|_| host.fetch(with_header(get(format!("https://{API}/slow")), "x-key", &key)));
+            for response in futures_util::future::join_all(slow).await {
+                assert_eq!(response?.status, 200);
+            }
+            Ok(json!("ok"))
+        })
+        .await;
+        assert_eq!(result["content"][0]["text"], "ok", "{result}");
+        let seen = upstream.seen();
+        assert_eq!(seen.len(), 9);
+        for one in &seen {
+            assert_eq!((one.version, one.host.as_str()), (version, API), "{offered:?}");
+        }
+        assert_eq!(seen[8].headers["x-key"], SECRETS[0].1);
+        let connections = *upstream.connections.lock().unwrap();
+        if version == http::Version::HTTP_2 {
+            assert_eq!(connections, 1, "nine streams on {connections} connections");
+        } else {
+            assert_eq!(connections, 8);
+        }
+    }
+}
+
+async fn shared() {
+    for (offered, connections) in [(&["h2", "http/1.1"][..], 1), (&["http/1.1"], 1)] {
+        let upstream = Upstream::offering(offered).await;
+        let engine = engine(|_, host| async move {
+            host.fetch(get(format!("https://{API}/"))).await.unwrap();
+            Ok(json!("ok"))
+        });
+        let runner = Runner::new(fetching_spec(json!([tool("run")])), engine).unwrap();
+        let service = runner.with_connector(upstream.connector()).into_service();
+        for _ in 0..5 {
+            let mut call = modern(ANN, "tools/call", json!({"name": "run"}));
+            call.headers_mut()
+                .unwrap()
+                .insert("host", "localhost".parse().unwrap());
+            assert_eq!(
+                send(&service, call).await.json()["result"]["content"][0]["text"],
+                "ok"
+            );
+        }
+        assert_eq!(upstream.seen().len(), 5);
+        assert_eq!(*upstream.connections.lock().unwrap(), connections, "{offered:?}");
+    }
+}
+
+async fn crowded() {
+    let upstream = Upstream::start().await;
+    let engine = engine(|_, host| async move {
+        let slow = (0..8).map(|_| host.fetch(get(format!("https://{API}/slow"))));
+        for response in futures_util::future::join_all(slow).await {
+            assert_eq!(response.unwrap().status, 200);
+        }
+        Ok(json!("ok"))
+    });
+    let runner = Runner::new(fetching_spec(json!([tool("run")])), engine).unwrap();
+    let service = runner.with_connector(upstream.connector()).into_service();
+    let calls = (0..4).map(|_| {
+        let mut call = modern(ANN, "tools/call", json!({"name": "run"}));
+        call.headers_mut()
+            .unwrap()
+            .insert("host", "localhost".parse().unwrap());
+        send(&service, call)
+    });
+    for answer in futures_util::future::join_all(calls).await {
+        assert_eq!(answer.json()["result"]["content"][0]["text"], "ok");
+    }
+    assert_eq!(upstream.seen().len(), 32);
+    assert_eq!(*upstream.connections.lock().unwrap(), 8);
+}
+
+async fn replaced() {
+    let upstream = Upstream::start().await;
+    let result = run_tool(upstream.connector(), |host| async move {
+        for path in ["", "last", "", "last", ""] {
+            host.fetch(get(format!("https://{API}/{path}"))).await?;
+        }
+        Ok(json!("ok"))
+    })
+    .await;
+    assert_eq!(result["content"][0]["text"], "ok", "{result}");
+    let connections: Vec<u32> = upstream.seen().iter().map(|seen| seen.connection).collect();
+    assert_eq!(connections, [1, 1, 2, 2, 3]);
+}
+
 async fn stripped() {
     let upstream = Upstream::start().await;
     let mut request = get(format!("https://{API}/"));
@@ -274,7 +430,7 @@ async fn stripped() {
         ("host", EVIL),
         ("connection", "close"),
         ("proxy-authorization", "x"),
-        ("accept-encoding", "gzip"),
+        ("accept-encoding", "zstd"),
         ("transfer-encoding", "chunked"),
         ("x-mine", "yes"),
     ] {
@@ -284,7 +440,8 @@ async fn stripped() {
     let seen = &upstream.seen()[0];
     assert_eq!(seen.host, API);
     assert_eq!(seen.headers["x-mine"], "yes");
-    for name in ["proxy-authorization", "accept-encoding", "transfer-encoding"] {
+    assert_eq!(seen.headers["accept-encoding"], "gzip, deflate, br");
+    for name in ["proxy-authorization", "transfer-encoding"] {
         assert!(!seen.headers.contains_key(name), "{name}");
     }
 }
@@ -391,12 +548,77 @@ async fn bounded() {
     );
 }
 
-async fn compressed() {
+fn gzip(text: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(text).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// What a host sends that encodes `POST`ed bytes as it is told.
+async fn answered_with(encoding: &str, body: Vec<u8>) -> Result<FetchResponse, String> {
     let upstream = Upstream::start().await;
-    let error = fetch(&upstream, get(format!("https://{API}/compressed")))
-        .await
-        .unwrap_err();
-    assert!(error.contains("compressed"), "{error}");
+    let mut request = get(format!("https://{API}/as?{encoding}"));
+    request.method = "POST".to_owned();
+    request.body = Some(body.into());
+    fetch(&upstream, request).await
+}
+
+async fn compressed() {
+    let text = format!("before {} {}", SECRETS[0].1, r#"key-5ecret\/+=&quot;value after"#);
+    let response = answered_with("gzip", gzip(text.as_bytes())).await.unwrap();
+    assert_eq!(response.body, "before [secret KEY] [secret KEY] after");
+    // What is said of the encoded body is not true of this one, and would tell how well a secret compresses.
+    let names: Vec<_> = response.headers.iter().map(|(name, _)| name.as_str()).collect();
+    assert!(
+        !names.contains(&"content-encoding") && !names.contains(&"content-length"),
+        "{names:?}"
+    );
+
+    let plain = answered_with("identity", b"plain".to_vec()).await.unwrap();
+    assert_eq!(plain.body, "plain");
+    for (encoding, why) in [
+        ("zstd", "not offered"),
+        ("gzip,%20gzip", "not offered"),
+        ("br", "content-encoding says"),
+    ] {
+        let error = answered_with(&encoding.replace("%20", ""), gzip(text.as_bytes()))
+            .await
+            .unwrap_err();
+        assert!(error.contains(why), "{encoding}: {error}");
+    }
+}
+
+async fn bomb() {
+    let body = gzip(&vec![b'0'; 64 * 1024 * 1024]);
+    assert!(body.len() < 100 * 1024, "{}", body.len());
+    let error = answered_with("gzip", body).await.unwrap_err();
+    assert!(error.contains("larger than 2048 KiB"), "{error}");
+    // The largest that is allowed, and one byte more.
+    let most = 2048 * 1024;
+    assert_eq!(
+        answered_with("gzip", gzip(&vec![b'0'; most]))
+            .await
+            .unwrap()
+            .body
+            .len(),
+        most
+    );
+    assert!(answered_with("gzip", gzip(&vec![b'0'; most + 1])).await.is_err());
+}
+
+async fn not_offered() {
+    let upstream = Upstream::start().await;
+    run_tool(upstream.connector(), |host| async move {
+        let key = host.secret_handle("KEY").unwrap();
+        host.fetch(get(format!("https://{API}/plain"))).await?;
+        host.fetch(with_header(get(format!("https://{API}/secret")), "x-key", key))
+            .await?;
+        Ok(Value::Null)
+    })
+    .await;
+    let seen = upstream.seen();
+    assert_eq!(seen[0].headers["accept-encoding"], "gzip, deflate, br");
+    assert!(!seen[1].headers.contains_key("accept-encoding"));
 }
 
 async fn egress() {

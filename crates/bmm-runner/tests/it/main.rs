@@ -10,33 +10,54 @@
 
 use std::process::ExitCode;
 
+mod asking;
 mod attacks;
 #[cfg(feature = "client")]
 mod client;
+mod compat;
 mod config;
 mod drain;
 mod engine;
 mod eras;
+mod examples;
 mod fetch;
+mod leaks;
+mod openapi;
 mod role;
+mod rounds;
 mod server;
 mod specs;
+mod ssrf;
+mod subscribing;
 mod support;
+mod types;
 
 fn main() -> ExitCode {
     let launcher = bmm_runner::init();
+    if let Some(code) = ssrf::inside().or_else(|| engine::exhaustion::inside(&launcher)) {
+        return code;
+    }
     let arguments = libtest_mimic::Arguments::from_args();
     let cases = [
+        asking::cases(),
         attacks::cases(),
+        compat::cases(&launcher),
         config::cases(),
         drain::cases(),
         engine::cases(&launcher),
         eras::cases(),
+        examples::cases(&launcher),
         fetch::cases(),
         #[cfg(feature = "client")]
         client::cases(&launcher),
+        openapi::cases(),
+        leaks::cases(&launcher),
         role::cases(&launcher),
+        rounds::cases(),
         server::cases(),
+        ssrf::cases(),
+        subscribing::cases(),
+        types::cases(),
     ];
     libtest_mimic::run(&arguments, cases.concat_cases()).exit_code()
 }

@@ -110,7 +110,7 @@ impl Verifier for FakeVerifier {
     }
 }
 
-pub(crate) fn guarded(spec: CompiledSpec, engine: FakeEngine) -> Runner {
+pub(crate) fn guarded(spec: CompiledSpec, engine: impl ToolEngine) -> Runner {
     let resource: ResourceUri = PUBLIC_URL.parse().unwrap();
     let issuer: Issuer = ISSUER.parse().unwrap();
     let layer = RequireAuthLayer::new(resource.clone(), issuer, FakeVerifier).with_scopes(["mcp:read"]);

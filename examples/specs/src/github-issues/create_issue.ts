@@ -1,6 +1,6 @@
 type Input = { owner: string; repo: string; title: string; body?: string; labels?: string[] };
 
-export default async (input: Input, ctx) => {
+export default async (input: Input, ctx: bmm.Context) => {
   const repository = `${encodeURIComponent(input.owner)}/${encodeURIComponent(input.repo)}`;
   const answer = await ctx.fetch(`https://api.github.com/repos/${repository}/issues`, {
     method: "POST",

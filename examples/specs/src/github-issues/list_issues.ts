@@ -2,7 +2,7 @@
 type Issue = { number: number; title: string; state: string; html_url: string; comments: number; labels: { name: string }[]; pull_request?: object };
 type Input = { owner: string; repo: string; state?: "open" | "closed" | "all"; labels?: string[]; limit?: number };
 
-export default async (input: Input, ctx) => {
+export default async (input: Input, ctx: bmm.Context) => {
   const query = new URLSearchParams({ state: input.state ?? "open", per_page: String(input.limit ?? 20) });
   if (input.labels?.length) query.set("labels", input.labels.join(","));
   const repository = `${encodeURIComponent(input.owner)}/${encodeURIComponent(input.repo)}`;

@@ -9,7 +9,7 @@ const SKY: Record<number, string> = {
   85: "light snow showers", 86: "heavy snow showers", 95: "thunderstorm", 96: "thunderstorm with hail", 99: "thunderstorm with heavy hail",
 };
 
-export default async (input: { place: string; units?: "metric" | "imperial" }, ctx) => {
+export default async (input: { place: string; units?: "metric" | "imperial" }, ctx: bmm.Context) => {
   const search = new URLSearchParams({ name: input.place, count: "1", language: "en", format: "json" });
   const found = await ctx.fetch(`https://geocoding-api.open-meteo.com/v1/search?${search}`);
   if (!found.ok) throw new Error(`the place search answered ${found.status}`);

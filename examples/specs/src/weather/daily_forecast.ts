@@ -1,7 +1,7 @@
 // The coming days at a place given by its coordinates.
 type Input = { latitude: number; longitude: number; days?: number };
 
-export default async (input: Input, ctx) => {
+export default async (input: Input, ctx: bmm.Context) => {
   const query = new URLSearchParams({
     latitude: String(input.latitude),
     longitude: String(input.longitude),
