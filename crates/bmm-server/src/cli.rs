@@ -1,5 +1,6 @@
 //! The command line. Exit codes: 0 done, 1 failed, 64 wrong usage; `scan` has its own (see [`Command::Scan`]).
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -33,10 +34,14 @@ pub(crate) enum Command {
     Restore(RestoreArgs),
     /// Call a tool of an MCP server, signing in if need be
     Call(CallArgs),
-    /// Scan a spec: exit code 0 pass, 1 warnings, 2 blocked, 64 unusable
+    /// Make a spec of an OpenAPI description (3.0 or 3.1, JSON or YAML)
+    Import(ImportArgs),
+    /// Scan a spec, a running server, listed tools or bare code: exit code 0 pass, 1 warnings, 2 blocked, 64 unusable
     Scan(ScanArgs),
     /// Run one spec as an MCP server by itself, without sign-in
     Run(RunArgs),
+    /// Run the examples written in a spec, without a network: exit code 0 all hold, 1 some do not, 64 unusable
+    Test(TestArgs),
 }
 
 #[derive(Debug, Args)]
@@ -153,12 +158,72 @@ pub(crate) struct CallArgs {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct ScanArgs {
-    /// The spec file
+pub(crate) struct ImportArgs {
+    /// The OpenAPI description
     pub(crate) file: PathBuf,
+    /// Name of the server in URLs [default: made of the API's title]
+    #[arg(long)]
+    pub(crate) slug: Option<bmm_spec::Slug>,
+    /// Only operations with this tag; may be repeated
+    #[arg(long = "tag", value_name = "TAG")]
+    pub(crate) tags: Vec<String>,
+    /// Only this operation, by its operationId or as `GET /path`; may be repeated
+    #[arg(long = "operation", value_name = "OPERATION")]
+    pub(crate) operations: Vec<String>,
+    /// Where the service is, instead of what the description says
+    #[arg(long, value_name = "URL")]
+    pub(crate) server: Option<String>,
+    /// Send this secret as bearer token with operations that the description asks no credentials of
+    #[arg(long, value_name = "NAME")]
+    pub(crate) bearer: Option<String>,
+    /// Where to write the spec; must not exist [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ScanArgs {
+    #[command(flatten)]
+    pub(crate) target: ScanTarget,
     /// How to print the report
     #[arg(long, value_enum, default_value = "text")]
     pub(crate) format: ReportFormat,
+    /// Findings that were looked at and accepted: {"suppressions": [{"rule", "pointer", "sha256", "reason"}]}
+    #[arg(long, value_name = "FILE")]
+    pub(crate) suppress: Option<PathBuf>,
+    /// How long a running server may take to list everything
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) timeout: u64,
+    /// With --url, a sign-in link of the server: signs in and consents without a browser
+    #[arg(long, value_name = "URL", requires = "url")]
+    pub(crate) sign_in_url: Option<String>,
+    /// With --url, where to keep the tokens (0600) [default: $XDG_CONFIG_HOME/bmm/credentials.json or ~/.config/bmm/credentials.json]
+    #[arg(long, value_name = "FILE", requires = "url")]
+    pub(crate) credentials: Option<PathBuf>,
+    /// With --stdio, the server's command
+    #[arg(last = true, value_name = "CMD", requires = "stdio")]
+    pub(crate) command: Vec<OsString>,
+}
+
+/// What to scan, one of these.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct ScanTarget {
+    /// The spec file
+    #[arg(value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// What the MCP server at this URL lists
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// What an MCP server on stdio lists: the command after `--` is run, and ended with everything it started
+    #[arg(long, requires = "command")]
+    pub(crate) stdio: bool,
+    /// A tools/list result, or an array of tools, in a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tools: Option<PathBuf>,
+    /// Files of JavaScript or TypeScript, each judged alone
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub(crate) code: Vec<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -167,6 +232,8 @@ pub(crate) enum ReportFormat {
     Text,
     /// One JSON document
     Json,
+    /// SARIF 2.1.0, for code hosts
+    Sarif,
 }
 
 #[derive(Debug, Args)]
@@ -179,6 +246,12 @@ pub(crate) struct RunArgs {
     /// Values of the spec's secrets: a JSON object from name to value, in a file of your own (0600)
     #[arg(long, value_name = "FILE")]
     pub(crate) secrets: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TestArgs {
+    /// The spec file
+    pub(crate) file: PathBuf,
 }
 
 /// The parsed arguments, or the exit code after help or a complaint was printed.

@@ -15,7 +15,7 @@ pub(crate) async fn call(args: CallArgs) -> anyhow::Result<ExitCode> {
     if !input.is_object() {
         bail!("the input must be a JSON object, such as '{{\"text\": \"hello\"}}'");
     }
-    let credentials = CredentialsFile::at(args.credentials.map_or_else(default_credentials, Ok)?);
+    let credentials = CredentialsFile::at(credentials_file(args.credentials)?);
     let sign_in = match args.sign_in_url {
         Some(url) => SignIn::script(url),
         None => SignIn::person(show_link),
@@ -47,7 +47,7 @@ pub(crate) async fn call(args: CallArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Prints the link, and opens it where there is a desktop.
-fn show_link(url: &str) {
+pub(crate) fn show_link(url: &str) {
     eprintln!("Open this link to sign in:\n  {url}");
     let desktop = ["DISPLAY", "WAYLAND_DISPLAY"]
         .iter()
@@ -63,7 +63,11 @@ fn show_link(url: &str) {
     }
 }
 
-fn default_credentials() -> anyhow::Result<PathBuf> {
+/// Where tokens are kept, if it is not said.
+pub(crate) fn credentials_file(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+    if let Some(file) = named {
+        return Ok(file);
+    }
     let absolute = |name: &str| {
         std::env::var_os(name)
             .map(PathBuf::from)

@@ -3,6 +3,7 @@
 mod backup;
 mod call;
 pub(crate) mod failure;
+mod import;
 mod keys;
 mod login_link;
 mod progress;
@@ -12,6 +13,7 @@ mod scan;
 mod secret;
 mod secrets_file;
 mod spec_file;
+mod test;
 mod up;
 
 use std::process::ExitCode;
@@ -30,8 +32,10 @@ pub(crate) async fn run(cli: Cli, launcher: Launcher) -> ExitCode {
         Command::Backup(args) => backup::backup(args).await,
         Command::Restore(args) => restore::restore(args).await,
         Command::Call(args) => call::call(args).await,
-        Command::Scan(args) => Ok(scan::scan(&args)),
+        Command::Import(args) => import::import(&args),
+        Command::Scan(args) => Ok(scan::scan(args).await),
         Command::Run(args) => run::run(args, launcher).await,
+        Command::Test(args) => test::test(args, launcher).await,
     };
     done.unwrap_or_else(|error| failure::tell(&error))
 }

@@ -16,6 +16,7 @@ mod node;
 mod refusals;
 mod restart;
 mod rmcp_client;
+mod scan;
 mod secrets;
 mod sign_in;
 mod single;

@@ -47,6 +47,34 @@ fn scan_says_pass_block_and_unusable_by_its_exit_code() {
 }
 
 #[test]
+fn test_runs_the_examples_of_a_spec_and_says_which_do_not_hold() {
+    let place = Place::new();
+    let mut spec = shout_spec("shout");
+    spec["tools"][0]["examples"] = json!([
+        { "name": "a word", "input": { "text": "quiet" }, "output": "QUIET" },
+        { "input": { "text": "a" }, "output": "B\u{1b}[2J" },
+    ]);
+    let output = run(&["test", &place.spec("shout.json", &spec)]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8(output.stdout).expect("UTF-8");
+    let lines: Vec<_> = said.lines().collect();
+    assert!(lines[0].starts_with("ok      shout: a word ("), "{said}");
+    assert_eq!(lines[1], "FAILED  shout: example 2");
+    assert_eq!(lines[3], "1 passed, 1 failed");
+    assert!(!said.contains('\u{1b}'), "{said:?}");
+
+    spec["tools"][0]["examples"] = json!([]);
+    let output = run(&["test", &place.spec("none.json", &spec)]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("without an example: shout"));
+    spec["tools"][0]["implementation"] = json!("not code (");
+    assert_eq!(
+        run(&["test", &place.spec("bad.json", &spec)]).status.code(),
+        Some(64)
+    );
+}
+
+#[test]
 fn run_serves_a_spec_on_stdio() {
     let place = Place::new();
     let file = place.spec("shout.json", &shout_spec("shout"));
@@ -74,6 +102,102 @@ fn run_serves_a_spec_on_stdio() {
     assert_eq!(answer["result"]["content"][0]["text"], "QUIET");
     drop(stdin);
     assert!(child.wait().expect("it ends").success());
+}
+
+/// Lines of JSON to and from a child.
+struct Talk {
+    stdin: std::process::ChildStdin,
+    lines: std::sync::mpsc::Receiver<Value>,
+}
+
+impl Talk {
+    fn say(&mut self, message: &Value) {
+        writeln!(self.stdin, "{message}").expect("writes");
+    }
+
+    /// The next message that is the one.
+    fn hear(&self, wanted: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let message = self
+                .lines
+                .recv_timeout(std::time::Duration::from_secs(20))
+                .expect("it comes");
+            if wanted(&message) {
+                return message;
+            }
+        }
+    }
+
+    fn tools(&mut self, id: u32) -> Vec<String> {
+        self.say(&json!({ "jsonrpc": "2.0", "id": id, "method": "tools/list" }));
+        let list = self.hear(|message| message["id"] == id);
+        let tools = list["result"]["tools"].as_array().expect("a list");
+        tools
+            .iter()
+            .map(|tool| tool["name"].as_str().expect("a name").to_owned())
+            .collect()
+    }
+}
+
+#[test]
+fn run_serves_what_the_file_becomes_and_tells_clients_of_both_eras() {
+    let place = Place::new();
+    let spec = |tool: &str| {
+        let mut spec = shout_spec("shout");
+        spec["tools"][0]["name"] = json!(tool);
+        spec
+    };
+    for modern in [false, true] {
+        let file = place.spec("shout.json", &spec("first"));
+        let mut child = command(&["run", &file])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("bmm runs");
+        let stdout = std::io::BufReader::new(child.stdout.take().expect("piped"));
+        let mut errors =
+            std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().expect("piped")));
+        let (sender, lines) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            for line in std::io::BufRead::lines(stdout).map_while(Result::ok) {
+                let _ = sender.send(serde_json::from_str(&line).expect("JSON and nothing else"));
+            }
+        });
+        let stdin = child.stdin.take().expect("piped");
+        let mut talk = Talk { stdin, lines };
+        let meta = json!({ "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientInfo": { "name": "test", "version": "1" }, "io.modelcontextprotocol/clientCapabilities": {} });
+        if modern {
+            talk.say(
+                &json!({ "jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen",
+                "params": { "_meta": meta, "notifications": { "toolsListChanged": true } } }),
+            );
+            talk.hear(|message| message["method"] == "notifications/subscriptions/acknowledged");
+        } else {
+            talk.say(&json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+                "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "test", "version": "1" } } }));
+            let about = talk.hear(|message| message["id"] == 1);
+            assert_eq!(about["result"]["capabilities"]["tools"]["listChanged"], true);
+            talk.say(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }));
+            assert_eq!(talk.tools(2), ["first"]);
+        }
+
+        place.spec("shout.json", &spec("the_second"));
+        talk.hear(|message| message["method"] == "notifications/tools/list_changed");
+        if !modern {
+            assert_eq!(talk.tools(3), ["the_second"]);
+            // A file that is no spec changes nothing.
+            std::fs::write(&file, "{").expect("writes");
+            errors
+                .find(|line| line.as_ref().is_ok_and(|line| line.contains("not reloaded")))
+                .expect("it is said")
+                .expect("reads");
+            assert_eq!(talk.tools(4), ["the_second"]);
+        }
+        drop(talk.stdin);
+        assert!(child.wait().expect("it ends").success());
+    }
 }
 
 #[test]
