@@ -11,7 +11,11 @@ use crate::parts;
 use crate::workspace::{Workspace, cargo};
 
 /// The tests that take their size from `BMM_SCALE`: package and a part of their names.
-const SCALED: &[(&str, &str)] = &[("bmm-oauth", "double_click::"), ("bmm-vault", "load::")];
+const SCALED: &[(&str, &str)] = &[
+    ("bmm-oauth", "double_click::"),
+    ("bmm-runner", "exhaustion::"),
+    ("bmm-vault", "load::"),
+];
 
 /// Runs them, those of one package if it is named, and writes `benches/results/prove-PACKAGE.md`.
 pub(crate) fn run(packages: &[String]) -> Result<ExitCode> {
@@ -92,14 +96,22 @@ mod tests {
         for package in std::fs::read_dir(crates).expect("the crates") {
             let package = package.expect("a crate");
             let name = package.file_name().into_string().expect("a name");
-            let Ok(tests) = std::fs::read_dir(package.path().join("tests/it")) else {
-                continue;
-            };
-            for file in tests.map(|file| file.expect("a file").path()) {
-                let reads_scale = std::fs::read_to_string(&file).is_ok_and(|text| text.contains("BMM_SCALE"));
-                if reads_scale && name != "xtask" {
-                    let module = file.file_stem().expect("a name").to_string_lossy().into_owned();
-                    scaled.push((name.clone(), format!("{module}::")));
+            let mut folders = vec![package.path().join("tests/it")];
+            while let Some(folder) = folders.pop() {
+                let Ok(tests) = std::fs::read_dir(folder) else {
+                    continue;
+                };
+                for file in tests.map(|file| file.expect("a file").path()) {
+                    if file.is_dir() {
+                        folders.push(file);
+                        continue;
+                    }
+                    let reads_scale =
+                        std::fs::read_to_string(&file).is_ok_and(|text| text.contains("BMM_SCALE"));
+                    if reads_scale && name != "xtask" {
+                        let module = file.file_stem().expect("a name").to_string_lossy().into_owned();
+                        scaled.push((name.clone(), format!("{module}::")));
+                    }
                 }
             }
         }

@@ -6,26 +6,26 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
+use crate::eval::EVAL_DATA;
 use crate::parts;
 use crate::tally::Tally;
 use crate::workspace::{Workspace, cargo};
-
-/// Folder of the labelled data that the scanner is measured against.
-const EVAL_DATA: &str = "BMM_EVAL_DATA";
 
 /// Provides the parts, runs the checks, prints `N passed, N failed` as the last line.
 pub(crate) fn run(filter: Option<&str>) -> Result<ExitCode> {
     let workspace = Workspace::find()?;
     let parts = parts::provide_all(&workspace)?;
     let mut exports = parts.exports.clone();
-    if let Some(data) = std::env::var_os(EVAL_DATA) {
+    let data = std::env::var_os(EVAL_DATA);
+    let evaluated = data.is_some() && filter.is_none();
+    if let Some(data) = data {
         // A test runs in the folder of its package; the name was given for this one.
         exports.push((EVAL_DATA, std::path::absolute(data).context(EVAL_DATA)?.into()));
     }
 
     let mut tally = Tally::default();
     let mut summary = Vec::new();
-    for check in checks(filter) {
+    for check in checks(filter, evaluated) {
         let mut command = cargo();
         command
             .current_dir(&workspace.root)
@@ -63,7 +63,7 @@ struct Check {
     arguments: Vec<String>,
 }
 
-fn checks(filter: Option<&str>) -> Vec<Check> {
+fn checks(filter: Option<&str>, evaluated: bool) -> Vec<Check> {
     let check = |name, arguments: &str| Check {
         name,
         arguments: arguments.split(' ').map(String::from).collect(),
@@ -77,7 +77,7 @@ fn checks(filter: Option<&str>) -> Vec<Check> {
         tests.arguments.push(filter.to_owned());
         return vec![tests];
     }
-    vec![
+    let mut checks = vec![
         check("formatting", "fmt --all --check"),
         check(
             "lints",
@@ -88,7 +88,11 @@ fn checks(filter: Option<&str>) -> Vec<Check> {
             "doc tests",
             "test --workspace --all-features --doc --no-fail-fast",
         ),
-    ]
+    ];
+    if evaluated {
+        checks.push(check("figures on labelled data", "run --quiet -p xtask -- eval"));
+    }
+    checks
 }
 
 /// Runs a command, shows everything it prints, counts its tests. A failure that names no failed test counts as one.

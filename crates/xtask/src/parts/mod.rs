@@ -4,6 +4,7 @@
 
 mod apt;
 mod command;
+mod iproute;
 mod node;
 mod part;
 mod postgres;
@@ -37,11 +38,12 @@ pub(crate) fn provide_all(workspace: &Workspace) -> Result<Parts> {
     lock.lock().context("the lock of the parts folder")?;
 
     let clients = workspace.root.join("crates/bmm-server/tests/clients");
-    let parts: [Box<dyn Part>; 4] = [
+    let parts: [Box<dyn Part>; 5] = [
         Box::new(node::Node::new(&cache, &clients)),
         Box::new(python::Python::new(&cache, &clients)),
         Box::new(postgres::Postgres),
         Box::new(softhsm::SoftHsm),
+        Box::new(iproute::IpRoute),
     ];
     let mut apt = Apt::default();
     let mut exports = Vec::new();

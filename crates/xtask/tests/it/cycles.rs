@@ -145,7 +145,10 @@ fn use_tree(tokens: &[String], prefix: &Module, found: &mut Vec<(Module, String)
                 for i in at..tokens.len() {
                     depth += i32::from(tokens[i] == "{") - i32::from(tokens[i] == "}");
                     if (depth == 1 && tokens[i] == ",") || depth == 0 {
-                        use_tree(&tokens[start..i], &path, found);
+                        // Nothing stands after a trailing comma.
+                        if start < i {
+                            use_tree(&tokens[start..i], &path, found);
+                        }
                         start = i + 1;
                     }
                     if depth == 0 {
