@@ -386,3 +386,35 @@ fn in_spec(spec: &Value) -> Vec<(String, String)> {
         .map(|f| (f.rule.id().to_owned(), f.pointer.clone()))
         .collect()
 }
+
+/// Data is followed in bare code only if something in it can name the secrets: every way to name them must count.
+#[test]
+fn a_secret_is_followed_however_bare_code_names_it() {
+    for take in [
+        "const s = ctx.secrets",
+        "const s = ctx['secrets']",
+        "const s = ctx[`secrets`]",
+        "const s = ctx['sec' + 'rets']",
+        "const s = ctx[`sec${'rets'}`]",
+        "const s = ctx[['sec', 'rets'].join('')]",
+        "const s = ctx['secrets'.slice(0)]",
+        "const s = ctx?.secrets",
+        "const s = ctx.s\\u0065crets",
+        "const s = ctx['\\x73ecrets']",
+        "const { secrets: s } = ctx",
+        "const { secrets } = ctx; const s = secrets",
+        "const { ['secrets']: s } = ctx",
+        "const { ['sec' + 'rets']: s } = ctx",
+        "let s; ({ secrets: s } = ctx)",
+        "let s; ({ ['sec' + 'rets']: s } = ctx)",
+        "const { fetch, ...rest } = ctx; const s = rest.secrets",
+    ] {
+        let code = format!("export default async (input, ctx) => {{ {take}; return s.API_KEY }}");
+        let rules: Vec<_> = bmm_spec::scan_code("bare.ts", &code)
+            .findings
+            .iter()
+            .map(|finding| finding.rule.id())
+            .collect();
+        assert!(rules.contains(&"SEC-002"), "{take}: {rules:?}");
+    }
+}
