@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use axum::serve::{Listener, ListenerExt as _};
 use bmm_oauth::ResourceUri;
 use rmcp::ServiceExt as _;
 
@@ -65,6 +66,14 @@ async fn forever(reloads: impl Future<Output = ()>) {
     std::future::pending::<()>().await;
 }
 
+/// Without Nagle's algorithm, which would hold an answer back until the client has acknowledged the one before: 40 ms.
+fn at_once(listener: tokio::net::TcpListener) -> impl Listener<Addr = SocketAddr> {
+    listener.tap_io(|stream| {
+        // It works without, only later.
+        let _ = stream.set_nodelay(true);
+    })
+}
+
 /// A bound loopback listener.
 #[derive(Debug)]
 pub struct Loopback {
@@ -86,7 +95,7 @@ impl Loopback {
         drain: Duration,
     ) {
         let service = self.exposed(runner).into_service();
-        service.serve(self.listener, stop, drain).await;
+        service.serve(at_once(self.listener), stop, drain).await;
     }
 
     /// As [`serve`](Self::serve). `reloads` is handed what puts another spec in this one's place; it is dropped when serving ends.
@@ -101,7 +110,7 @@ impl Loopback {
     {
         let (service, reloader) = self.exposed(runner).into_reloadable_service();
         tokio::select! {
-            _ = service.serve(self.listener, stop, drain) => {}
+            _ = service.serve(at_once(self.listener), stop, drain) => {}
             () = forever(reloads(reloader)) => {}
         }
     }
