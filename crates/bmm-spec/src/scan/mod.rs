@@ -46,12 +46,12 @@ pub fn scan(spec: &Spec) -> Report {
 /// Scans whatever can be scanned of a spec, well-formed or not.
 pub(crate) fn scan_value(spec: &Value, positions: &Positions) -> Report {
     let mut findings = Vec::new();
-    for (pointer, source) in check::implementations(spec) {
+    let sources = check::implementations(spec);
+    for (pointer, source) in &sources {
         let hidden = few(text::in_source(source)).into_iter();
-        findings.extend(hidden.map(|hit| in_code(&pointer, source, hit)));
+        findings.extend(hidden.map(|hit| in_code(pointer, source, hit)));
     }
     let (declared, declarations) = (code::Declared::of(spec), flow::Declarations::of(spec));
-    let sources = check::implementations(spec);
     let judged = source::on_big_stack(|| {
         let judge = |(pointer, source): &(String, &str)| {
             let looked = source::with_module(source, |module| {
@@ -158,25 +158,12 @@ pub(crate) fn scan_fragment(source: &str) -> Vec<Finding> {
         Rule::UnknownGlobal => Some(hit.with_confidence(Confidence::Low)),
         _ => Some(hit),
     });
-    let hidden = match is_plain(source) {
-        true => Vec::new(),
-        false => text::in_source(source),
-    };
-    let hits = few(hidden.into_iter().chain(seen).collect());
+    let hits = few(text::in_source(source).into_iter().chain(seen).collect());
     in_order(
         hits.into_iter().map(|hit| in_code("", source, hit)).collect(),
         &Positions::default(),
         |_| Some(Content::Text(source)),
     )
-}
-
-/// Printable ASCII, in which nothing hides: answered many bytes at once.
-fn is_plain(source: &str) -> bool {
-    let plain = |byte: u8| (b' '..=b'~').contains(&byte) | matches!(byte, b'\t' | b'\n' | b'\r');
-    source
-        .as_bytes()
-        .chunks(64)
-        .all(|chunk| chunk.iter().fold(true, |all, byte| all & plain(*byte)))
 }
 
 /// Judges a text in the context of the tool it belongs to.
