@@ -68,6 +68,23 @@ pub(crate) const API: &str = "api.example.com";
 pub(crate) const OTHER: &str = "other.example.net";
 pub(crate) const EVIL: &str = "evil.example.org";
 
+/// A certificate of its own for these names, as the root to trust and as a server that offers these protocols.
+pub(crate) fn tls(names: &[&str], protocols: &[&str]) -> (Vec<u8>, tokio_rustls::TlsAcceptor) {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let own = rcgen::generate_simple_self_signed(names).unwrap();
+    let root = own.cert.der().to_vec();
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(own.signing_key.serialize_der()));
+    let mut config =
+        rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![own.cert.der().clone()], key)
+            .unwrap();
+    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+    (root, tokio_rustls::TlsAcceptor::from(Arc::new(config)))
+}
+
 impl Upstream {
     pub(crate) async fn start() -> Self {
         Self::offering(&[]).await
@@ -75,20 +92,7 @@ impl Upstream {
 
     /// One that offers these protocols (ALPN) and speaks what was agreed on.
     pub(crate) async fn offering(protocols: &[&str]) -> Self {
-        let names = [API, OTHER, EVIL].map(str::to_owned).to_vec();
-        let own = rcgen::generate_simple_self_signed(names).unwrap();
-        let root = own.cert.der().to_vec();
-        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(own.signing_key.serialize_der()));
-        let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(
-            rustls::crypto::aws_lc_rs::default_provider(),
-        ))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![own.cert.der().clone()], key)
-        .unwrap();
-        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
-        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        let (root, acceptor) = tls(&[API, OTHER, EVIL], protocols);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (seen, connections) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(0)));

@@ -18,11 +18,10 @@ use http::Response;
 use http_body_util::Full;
 use hyper_util::rt::TokioIo;
 use libtest_mimic::Trial;
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::fetch::get;
+use crate::fetch::{get, tls};
 use crate::support::*;
 
 /// Set in the process that is inside the namespace.
@@ -301,21 +300,9 @@ struct World {
 
 impl World {
     async fn make() -> Self {
-        let own =
-            rcgen::generate_simple_self_signed(vec!["*.example.com".to_owned(), "localhost".to_owned()])
-                .unwrap();
-        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(own.signing_key.serialize_der()));
-        let config = rustls::ServerConfig::builder_with_provider(Arc::new(
-            rustls::crypto::aws_lc_rs::default_provider(),
-        ))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![own.cert.der().clone()], key)
-        .unwrap();
-        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        let (root, acceptor) = tls(&["*.example.com", "localhost"], &[]);
         let world = Self {
-            root: own.cert.der().to_vec(),
+            root,
             met: Arc::default(),
             zone: Arc::default(),
             lookups: Arc::default(),
