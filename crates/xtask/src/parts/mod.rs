@@ -4,10 +4,12 @@
 
 mod apt;
 mod command;
+mod docker;
 mod iproute;
 mod node;
 mod part;
 mod postgres;
+mod proxy;
 mod python;
 mod scratch;
 mod softhsm;
@@ -38,12 +40,15 @@ pub(crate) fn provide_all(workspace: &Workspace) -> Result<Parts> {
     lock.lock().context("the lock of the parts folder")?;
 
     let clients = workspace.root.join("crates/bmm-server/tests/clients");
-    let parts: [Box<dyn Part>; 5] = [
+    let parts: [Box<dyn Part>; 8] = [
         Box::new(node::Node::new(&cache, &clients)),
         Box::new(python::Python::new(&cache, &clients)),
         Box::new(postgres::Postgres),
         Box::new(softhsm::SoftHsm),
         Box::new(iproute::IpRoute),
+        Box::new(docker::Docker),
+        Box::new(proxy::NGINX),
+        Box::new(proxy::CADDY),
     ];
     let mut apt = Apt::default();
     let mut exports = Vec::new();
