@@ -16,7 +16,9 @@ use crate::egress::EgressProxy;
 use crate::probe::{Probe, Target};
 use crate::reconcile::{Action, Phase, reconcile};
 use crate::routes::{InvalidSlug, Routes};
-use crate::runtime::{Process, ProcessRuntime, Seat};
+use crate::runner::{self, Runner};
+use crate::runtime::Runtime;
+use crate::seat::Seat;
 use crate::site::is_slug;
 use crate::state::{Ending, Instance, Running, Server, State, Waiting};
 
@@ -55,7 +57,7 @@ pub struct Deployer {
 }
 
 struct Inner {
-    runtime: ProcessRuntime,
+    runtime: Box<dyn Runtime>,
     routes: Routes,
     egress: EgressProxy,
     probe: Arc<dyn Probe>,
@@ -69,13 +71,18 @@ struct Inner {
 impl Deployer {
     /// Runs servers on `runtime`, leads requests to them in `routes`, lets them out through `egress`, and leads no request to
     /// a revision that `probe` has not passed.
-    pub fn new(runtime: ProcessRuntime, routes: Routes, egress: EgressProxy, probe: Arc<dyn Probe>) -> Self {
+    pub fn new(
+        runtime: impl Runtime + 'static,
+        routes: Routes,
+        egress: EgressProxy,
+        probe: Arc<dyn Probe>,
+    ) -> Self {
         Self::with_limits(runtime, routes, egress, probe, DeployLimits::default())
     }
 
     /// [`Deployer::new`] with other bounds.
     pub fn with_limits(
-        runtime: ProcessRuntime,
+        runtime: impl Runtime + 'static,
         routes: Routes,
         egress: EgressProxy,
         probe: Arc<dyn Probe>,
@@ -85,7 +92,7 @@ impl Deployer {
         let (state, removed) = (Mutex::default(), Notify::new());
         Self {
             inner: Arc::new(Inner {
-                runtime,
+                runtime: Box::new(runtime),
                 routes,
                 egress,
                 probe,
@@ -301,7 +308,7 @@ impl Inner {
 
     fn start_new(self: &Arc<Self>, slug: &str, server: &mut Server) {
         let Some(plan) = server.wish.clone() else { return };
-        match self.runtime.seat(slug) {
+        match self.runtime.seats().seat(slug) {
             Ok(seat) => {
                 let seat = Arc::new(seat);
                 let instance = Instance {
@@ -332,7 +339,7 @@ impl Inner {
         }
     }
 
-    /// One process from its start to its end.
+    /// One runner from its start to its end.
     async fn run(self: Arc<Self>, plan: Arc<Plan>, seat: Arc<Seat>) {
         let started = {
             // A restart does not wait for the starts of others. The semaphore is never closed.
@@ -340,17 +347,16 @@ impl Inner {
                 true => None,
                 false => self.starts.acquire().await.ok(),
             };
-            self.runtime
-                .start(&plan, &seat, self.egress.clone(), self.limits.start_timeout)
-                .await
+            let (egress, within) = (self.egress.clone(), self.limits.start_timeout);
+            runner::start(&*self.runtime, &plan, &seat, egress, within).await
         };
-        let process = match started {
-            Ok(process) => process,
+        let runner = match started {
+            Ok(runner) => runner,
             Err(error) => return self.did_not_start(&plan, &seat, &chain(&error)),
         };
         let (end, asked_to_end) = oneshot::channel();
-        self.is_up(&plan, &seat, &process, end);
-        let how = self.tend(process, asked_to_end, &seat).await;
+        self.is_up(&plan, &seat, &runner, end);
+        let how = self.tend(runner, asked_to_end, &seat).await;
         self.ended(&plan, &seat, &how);
     }
 
@@ -360,43 +366,32 @@ impl Inner {
             .is_some_and(|one| one.phase == Phase::Restarting)
     }
 
-    /// Waits for the end of a process, and brings it about when asked to.
-    async fn tend(
-        &self,
-        mut process: Process,
-        asked_to_end: oneshot::Receiver<Ending>,
-        seat: &Seat,
-    ) -> String {
+    /// Waits for the end of a runner, and brings it about when asked to.
+    async fn tend(&self, mut runner: Runner, asked_to_end: oneshot::Receiver<Ending>, seat: &Seat) -> String {
         let ending = tokio::select! {
-            how = process.ended() => return how,
+            how = runner.ended() => return how,
             ending = asked_to_end => ending.unwrap_or(Ending::Kill),
         };
         if let Ending::Drain = ending {
             let deadline = Instant::now() + self.limits.drain_timeout;
             // Requests that were led here just before the route moved may still be on their way in.
             tokio::select! {
-                how = process.ended() => return how,
+                how = runner.ended() => return how,
                 _ = timeout_at(deadline, seat.upstream.answered()) => {}
             }
-            if let Ok(Ok(how)) = timeout_at(deadline, process.drain()).await {
+            if let Ok(Ok(how)) = timeout_at(deadline, runner.drain()).await {
                 return how;
             }
         }
-        process.kill().await;
+        runner.kill().await;
         "killed".to_owned()
     }
 
-    fn is_up(
-        self: &Arc<Self>,
-        plan: &Arc<Plan>,
-        seat: &Seat,
-        process: &Process,
-        end: oneshot::Sender<Ending>,
-    ) {
+    fn is_up(self: &Arc<Self>, plan: &Arc<Plan>, seat: &Seat, runner: &Runner, end: oneshot::Sender<Ending>) {
         tracing::info!(
             slug = plan.slug,
             revision = plan.revision,
-            pid = process.pid(),
+            pid = runner.pid(),
             "runner serves"
         );
         let mut state = self.lock();
@@ -407,8 +402,8 @@ impl Inner {
                 Phase::Ready
             };
             one.running = Some(Running {
-                pid: process.pid(),
-                report: process.report().clone(),
+                pid: runner.pid(),
+                report: runner.report().clone(),
                 since: Instant::now(),
                 end: Some(end),
             });

@@ -4,10 +4,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bmm_cage::CageReport;
 use bmm_net::HostPattern;
 use zeroize::Zeroizing;
 
+use crate::hardening::HardeningReport;
 use crate::reconcile::Phase;
 use crate::routes::InvalidSlug;
 
@@ -64,7 +64,7 @@ pub struct Live {
     /// Where it listens.
     pub socket: PathBuf,
     /// Which controls hold around it.
-    pub report: CageReport,
+    pub report: HardeningReport,
 }
 
 /// An instance as it is now.
@@ -84,7 +84,7 @@ pub struct InstanceStatus {
     /// How often its process was started again.
     pub restarts: u64,
     /// Which controls hold around its process.
-    pub report: Option<CageReport>,
+    pub report: Option<HardeningReport>,
 }
 
 /// Why a revision is not live.

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bmm_cage::CageReport;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::deployment::{DeployError, InstanceStatus, Live, Plan};
+use crate::hardening::HardeningReport;
 use crate::reconcile::{Observed, Phase, Wish};
-use crate::runtime::Seat;
+use crate::seat::Seat;
 
 #[derive(Default)]
 pub(crate) struct State {
@@ -51,7 +51,7 @@ pub(crate) struct Instance {
 
 pub(crate) struct Running {
     pub(crate) pid: u32,
-    pub(crate) report: CageReport,
+    pub(crate) report: HardeningReport,
     pub(crate) since: Instant,
     pub(crate) end: Option<oneshot::Sender<Ending>>,
 }
