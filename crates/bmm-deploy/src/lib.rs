@@ -52,6 +52,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("bmm-deploy is Linux only: it hands sockets to caged processes");
 
+pub mod container;
 mod deployer;
 mod deployment;
 mod egress;

@@ -15,6 +15,7 @@ use bmm_cage::{Launcher, Role};
 use libtest_mimic::{Arguments, Trial};
 
 mod attacks;
+mod container;
 mod deploys;
 mod egress;
 mod fake_runner;
@@ -31,6 +32,7 @@ fn main() {
     LAUNCHER.set(launcher).expect("set once");
     let trials = [
         attacks::trials(),
+        container::trials(),
         deploys::trials(),
         egress::trials(),
         plans::trials(),

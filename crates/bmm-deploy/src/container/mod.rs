@@ -1,0 +1,24 @@
+//! Runners in containers: what a container is, in every detail, and whether it really is that.
+//!
+//! A [`ContainerSpec`] says which runner; [`ContainerSpec::plan`] makes the [`ContainerPlan`] of it, with every wall up. The
+//! plan is plain data: it is sent to a daemon, and later held against what the daemon and the kernel say about the
+//! container that came of it.
+
+mod body;
+mod docker;
+mod facts;
+mod image_id;
+mod plan;
+mod seccomp;
+mod uids;
+mod walls;
+
+pub use docker::{ContainerId, Docker, DockerError};
+pub use facts::DaemonFacts;
+pub use image_id::{ImageId, InvalidImageId};
+pub use plan::{
+    CONTROL_DIR, ContainerLimits, ContainerPlan, ContainerSpec, ENTRYPOINT, Hardening, PlanError, label,
+};
+pub use seccomp::SECCOMP_PROFILE;
+pub use uids::UidRange;
+pub use walls::Control;
