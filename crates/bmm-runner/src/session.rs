@@ -97,7 +97,9 @@ impl OwnedSessions {
                 )
             },
         );
-        let evicted = (count >= self.caps.per_principal)
+        // Whom nobody knows may be many: they have all there are, and nobody's goes for a newer one.
+        let bounded = principal != Principal::Anyone;
+        let evicted = (bounded && count >= self.caps.per_principal)
             .then(|| oldest.map(|(_, id)| id.clone()))
             .flatten();
         owners.opened += 1;
@@ -172,5 +174,31 @@ impl SessionManager for OwnedSessions {
 
     async fn restore_session(&self, id: SessionId) -> Result<RestoreOutcome<Self::Transport>, Self::Error> {
         self.inner.restore_session(id).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_users_client_has_few_sessions_and_those_whom_nobody_knows_have_the_others() {
+        let sessions = OwnedSessions::new(SessionCaps {
+            total: 10,
+            per_principal: 2,
+        });
+        let ann = Principal::Known {
+            issuer: "https://as.example.com".to_owned(),
+            subject: "ann".to_owned(),
+            client: "client".to_owned(),
+        };
+        let evicted: Vec<_> = (0..4)
+            .map(|number| sessions.own(format!("ann-{number}").into(), ann.clone()))
+            .collect();
+        assert_eq!(evicted[..3], [None, None, Some(SessionId::from("ann-0"))]);
+        for number in 0..6 {
+            assert_eq!(sessions.own(format!("{number}").into(), Principal::Anyone), None);
+        }
+        assert!(sessions.is_full());
     }
 }

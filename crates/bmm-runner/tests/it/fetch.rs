@@ -24,6 +24,7 @@ pub(crate) fn cases() -> Vec<Trial> {
         case("http_2_is_spoken_where_it_is_offered_on_one_connection", http2),
         case("calls_of_a_server_share_its_connections", shared),
         case("no_more_than_eight_connections_lead_to_a_host", crowded),
+        case("a_fetch_has_its_time_and_a_call_eight_at_a_time", timed),
         case("a_connection_that_the_host_ends_is_not_used_again", replaced),
         case("headers_of_the_connection_are_not_the_tools_to_set", stripped),
         case("redirects_are_followed_within_the_allow_list_only", redirects),
@@ -411,6 +412,41 @@ async fn crowded() {
     }
     assert_eq!(upstream.seen().len(), 32);
     assert_eq!(*upstream.connections.lock().unwrap(), 8);
+}
+
+/// `/slow` answers when eight ask at a time, and never otherwise.
+async fn timed() {
+    let upstream = Upstream::start().await;
+    let (sender, mut errors) = tokio::sync::mpsc::channel(8);
+    let engine = engine(move |_, host| {
+        let sender = sender.clone();
+        async move {
+            let slow = (0..8).map(|_| host.fetch(get(format!("https://{API}/slow"))));
+            for response in futures_util::future::join_all(slow).await {
+                sender.send(response.err()).await.unwrap();
+            }
+            Ok(json!("ok"))
+        }
+    });
+    let mut limits = RunnerLimits::default();
+    assert_eq!((limits.fetch.concurrent, limits.fetch.timeout_secs), (8, 30));
+    limits.fetch.concurrent = 7;
+    limits.fetch.timeout_secs = 1;
+    let runner = Runner::new(fetching_spec(json!([tool("run")])), engine).unwrap();
+    let service = runner
+        .with_connector(upstream.connector())
+        .with_limits(limits)
+        .into_service();
+    let mut call = modern(ANN, "tools/call", json!({"name": "run"}));
+    call.headers_mut()
+        .unwrap()
+        .insert("host", "localhost".parse().unwrap());
+    let answer = send(&service, call).await;
+    assert_eq!(answer.json()["result"]["content"][0]["text"], "ok");
+    for _ in 0..8 {
+        let error = errors.recv().await.unwrap().expect("no answer came");
+        assert_eq!(error, "the fetch took longer than 1 s");
+    }
 }
 
 async fn replaced() {

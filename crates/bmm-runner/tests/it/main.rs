@@ -23,6 +23,7 @@ mod examples;
 mod fetch;
 mod leaks;
 mod openapi;
+mod program;
 mod role;
 mod rounds;
 mod server;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         client::cases(&launcher),
         openapi::cases(),
         leaks::cases(&launcher),
+        program::cases(),
         role::cases(&launcher),
         rounds::cases(),
         server::cases(),

@@ -38,6 +38,8 @@ pub(crate) fn cases() -> Vec<Trial> {
                 .args(["--user", "--map-root-user", "--net", "--"])
                 .arg(std::env::current_exe()?)
                 .env(INSIDE, "1")
+                // Whoever took a proxy from the environment would reach it: it is one of the listeners.
+                .envs(PROXY_VARIABLES.map(|name| (name, "http://127.0.0.1:443")))
                 .output()?;
             let said = String::from_utf8_lossy(&output.stdout).into_owned();
             let why = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -72,6 +74,16 @@ pub(crate) fn inside() -> Option<ExitCode> {
     });
     Some(ExitCode::SUCCESS)
 }
+
+/// What HTTP clients look at for a proxy.
+const PROXY_VARIABLES: [&str; 6] = [
+    "HTTPS_PROXY",
+    "https_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+    "HTTP_PROXY",
+    "http_proxy",
+];
 
 /// One address of every kind that is not global, first and last ones of ranges included.
 const FORBIDDEN: &[&str] = &[
