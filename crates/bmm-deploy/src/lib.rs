@@ -58,6 +58,7 @@ mod deployment;
 mod egress;
 mod forward;
 mod hardening;
+pub mod pathmap;
 mod probe;
 mod reconcile;
 mod router;

@@ -3,7 +3,7 @@
 use url::Url;
 
 /// Longest slug.
-const MAX_SLUG_BYTES: usize = 40;
+pub(crate) const MAX_SLUG_BYTES: usize = 40;
 
 /// The public place under which all servers are reached.
 #[derive(Debug, Clone, PartialEq, Eq)]

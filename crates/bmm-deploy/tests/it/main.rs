@@ -19,6 +19,7 @@ mod container;
 mod deploys;
 mod egress;
 mod fake_runner;
+mod pathmap;
 mod plans;
 mod routing;
 
@@ -35,6 +36,7 @@ fn main() {
         container::trials(),
         deploys::trials(),
         egress::trials(),
+        pathmap::trials(),
         plans::trials(),
         routing::trials(),
     ];
