@@ -7,6 +7,7 @@ use bmm_net::Dialer;
 use bmm_runner::engine::{FetchRequest, FetchResponse, Redirect};
 use bmm_runner::{Connector, Runner, RunnerLimits, Secrets};
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use http::{HeaderMap, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -165,6 +166,7 @@ async fn answer(
         None => parts.uri.authority().map(ToString::to_string).unwrap_or_default(),
     };
     let (path, query) = target.split_once('?').unwrap_or((&target, ""));
+    let never = path == "/never";
     let mut response = Response::builder();
     let text = match path {
         "/redirect" => {
@@ -222,6 +224,9 @@ async fn answer(
         version: parts.version,
         connection,
     });
+    if never {
+        std::future::pending::<()>().await;
+    }
     let sent = if response.headers_ref().unwrap().contains_key("content-encoding") {
         bytes
     } else {
@@ -351,7 +356,7 @@ async fn http2() {
         .await;
         assert_eq!(result["content"][0]["text"], "ok", "{result}");
         let seen = upstream.seen();
-        assert_eq!(seen.len(), 9);
+        assert_eq!(seen.len(), 4);
         for one in &seen {
             assert_eq!((one.version, one.host.as_str()), (version, API), "{offered:?}");
         }
@@ -414,24 +419,29 @@ async fn crowded() {
     assert_eq!(*upstream.connections.lock().unwrap(), 8);
 }
 
-/// `/slow` answers when eight ask at a time, and never otherwise.
+/// A host that never answers: four fetches, of which one has to wait until another has had its time.
 async fn timed() {
     let upstream = Upstream::start().await;
-    let (sender, mut errors) = tokio::sync::mpsc::channel(8);
+    let (sender, mut ended) = tokio::sync::mpsc::channel(4);
+    let seen = Arc::clone(&upstream.seen);
     let engine = engine(move |_, host| {
-        let sender = sender.clone();
+        let (sender, seen) = (sender.clone(), Arc::clone(&seen));
         async move {
-            let slow = (0..8).map(|_| host.fetch(get(format!("https://{API}/slow"))));
-            for response in futures_util::future::join_all(slow).await {
-                sender.send(response.err()).await.unwrap();
+            let mut fetches: futures_util::stream::FuturesUnordered<_> = (0..4)
+                .map(|_| host.fetch(get(format!("https://{API}/never"))))
+                .collect();
+            while let Some(response) = fetches.next().await {
+                let asked = seen.lock().unwrap().len();
+                sender.send((response.err(), asked)).await.unwrap();
             }
             Ok(json!("ok"))
         }
     });
     let mut limits = RunnerLimits::default();
     assert_eq!((limits.fetch.concurrent, limits.fetch.timeout_secs), (8, 30));
-    limits.fetch.concurrent = 7;
-    limits.fetch.timeout_secs = 1;
+    // Below the eight connections to a host, which would hold the fourth back as well.
+    limits.fetch.concurrent = 3;
+    limits.fetch.timeout_secs = 2;
     let runner = Runner::new(fetching_spec(json!([tool("run")])), engine).unwrap();
     let service = runner
         .with_connector(upstream.connector())
@@ -443,10 +453,14 @@ async fn timed() {
         .insert("host", "localhost".parse().unwrap());
     let answer = send(&service, call).await;
     assert_eq!(answer.json()["result"]["content"][0]["text"], "ok");
-    for _ in 0..8 {
-        let error = errors.recv().await.unwrap().expect("no answer came");
-        assert_eq!(error, "the fetch took longer than 1 s");
+    let mut asked_at_the_first_end = None;
+    for _ in 0..4 {
+        let (error, asked) = ended.recv().await.unwrap();
+        assert_eq!(error.as_deref(), Some("the fetch took longer than 2 s"));
+        asked_at_the_first_end.get_or_insert(asked);
     }
+    assert!(asked_at_the_first_end.is_some_and(|asked| asked <= 3));
+    assert_eq!(upstream.seen().len(), 4);
 }
 
 async fn replaced() {
