@@ -49,7 +49,7 @@ pub(crate) fn close(order: &Order, report: &mut CageReport) -> io::Result<()> {
         settle_time_zone();
     }
     let limits = resource_limits(order)?;
-    report.note(Control::Unprivileged, privileges::drop_all());
+    report.note(Control::Unprivileged, privileges::drop_all(cage.user));
     // After the uid change, which would clear it.
     let died_with_parent = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     rustix::thread::set_no_new_privs(true)?;

@@ -15,6 +15,9 @@ pub struct Cage {
     /// Refuse to start when any control is missing. Without it, seccomp and rlimits alone are demanded and the rest is
     /// named in the [`CageReport`](crate::CageReport).
     pub require_full: bool,
+    /// The user, and the group of the same number, that the child becomes where the parent is root; never 0. A user of its own keeps
+    /// children from counting against each other's limit of processes. Without it: 65532.
+    pub user: Option<u32>,
 }
 
 impl Cage {
@@ -24,6 +27,7 @@ impl Cage {
             profile,
             limits: Limits::of(profile),
             require_full: false,
+            user: None,
         }
     }
 }

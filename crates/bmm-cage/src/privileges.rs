@@ -5,14 +5,16 @@ use std::io;
 use rustix::process::{Gid, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
-/// The user and group of a caged child whose parent is root: owns nothing, distinct from `nobody`.
+/// The user and group of a caged child whose parent is root, unless it has one of its own: owns nothing, distinct from `nobody`.
 pub(crate) const UNPRIVILEGED: u32 = 65_532;
 
-/// Becomes a user that owns nothing and has no capability. An error leaves whatever was given up so far given up.
-pub(crate) fn drop_all() -> io::Result<()> {
+/// Becomes a user that owns nothing and has no capability: `user`, where there is a choice. An error leaves whatever was given
+/// up so far given up.
+pub(crate) fn drop_all(user: Option<u32>) -> io::Result<()> {
     if rustix::process::geteuid().is_root() {
         drop_bounding_set();
-        let (user, group) = (Uid::from_raw(UNPRIVILEGED), Gid::from_raw(UNPRIVILEGED));
+        let user = user.filter(|user| *user != 0).unwrap_or(UNPRIVILEGED);
+        let (user, group) = (Uid::from_raw(user), Gid::from_raw(user));
         rustix::thread::set_thread_groups(&[])?;
         rustix::thread::set_thread_res_gid(group, group, group)?;
         rustix::thread::set_thread_res_uid(user, user, user)?;

@@ -10,6 +10,7 @@ pub(crate) fn trials(launcher: &Launcher) -> Vec<Trial> {
     let mut trials = trials![launcher;
         what_must_hold_holds,
         a_caged_child_is_nobody,
+        a_caged_child_has_a_user_of_its_own_where_root_chooses_one,
         a_worker_knows_the_time_of_day_without_a_file,
         an_unknown_role_is_an_error,
         a_report_reads_as_one_line,
@@ -59,6 +60,26 @@ fn a_caged_child_is_nobody(launcher: &Launcher) {
     assert!(!identity.contains("uid=0"), "{identity}");
     let mut worker = Probe::start(launcher, Profile::Worker);
     assert_eq!(worker.ask("kill 1"), None);
+}
+
+/// Only root may choose; for others the choice means nothing.
+fn a_caged_child_has_a_user_of_its_own_where_root_chooses_one(launcher: &Launcher) {
+    let is_root = rustix::process::geteuid().is_root();
+    for (chosen, got) in [(7_000_001, 7_000_001), (0, 65_532)] {
+        let cage = Cage {
+            user: Some(chosen),
+            ..Cage::new(Profile::Runner)
+        };
+        let mut runner = Probe::start_in(launcher, &cage);
+        let identity = runner.ask("identity").expect("it lives");
+        assert!(!identity.contains("uid=0"), "{identity}");
+        if is_root {
+            assert!(identity.ends_with(&format!("uid={got} gid={got}")), "{identity}");
+        }
+        // A worker of it is the same user: there is no way back.
+        let worker = runner.ask("worker local-time").expect("it lives");
+        assert!(worker.starts_with("offset 0"), "{worker}");
+    }
 }
 
 fn a_worker_knows_the_time_of_day_without_a_file(launcher: &Launcher) {

@@ -1,5 +1,6 @@
 //! Runners as caged child processes of the host.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use bmm_cage::{Cage, Caged, End, Launcher, Profile};
 use futures_util::future::BoxFuture;
 
 use super::{Body, LaunchError, Launched, RunnerName, Runtime};
+use crate::container::UidRange;
 use crate::hardening::HardeningReport;
 use crate::seat::{RuntimeError, Seats};
 
@@ -37,6 +39,12 @@ impl ProcessRuntime {
         self.cage = cage;
         self
     }
+
+    /// Seats are numbered on, so there are as many in a row without a user in common as the range has.
+    fn user_of(&self, seat: u64) -> Option<u32> {
+        let instance = self.seats.run_dir().to_string_lossy();
+        UidRange::HOST.uid(&instance, seat, &BTreeSet::new())
+    }
 }
 
 impl Runtime for ProcessRuntime {
@@ -44,9 +52,14 @@ impl Runtime for ProcessRuntime {
         &self.seats
     }
 
-    /// The launcher bounds the time; a runner has nothing by which it could be told from another.
-    fn launch<'a>(&'a self, _: &'a RunnerName, _: Duration) -> BoxFuture<'a, Result<Launched, LaunchError>> {
-        let (launcher, role, cage) = (self.launcher.clone(), self.role.clone(), self.cage.clone());
+    /// The launcher bounds the time; the user, where this process may give it one, is all that tells a runner from another.
+    fn launch<'a>(
+        &'a self,
+        name: &'a RunnerName,
+        _: Duration,
+    ) -> BoxFuture<'a, Result<Launched, LaunchError>> {
+        let (launcher, role, mut cage) = (self.launcher.clone(), self.role.clone(), self.cage.clone());
+        cage.user = self.user_of(name.seat);
         Box::pin(async move {
             let launched = tokio::task::spawn_blocking(move || launcher.launch(&role, &cage));
             let mut caged = launched.await.map_err(io::Error::other)??;

@@ -21,6 +21,7 @@ use crate::{eventually, launcher, trials};
 
 trials!(
     a_rolled_server_serves_and_is_removed_without_a_trace,
+    no_two_servers_are_one_user,
     a_killed_runner_is_back_and_the_call_in_between_succeeds,
     a_runner_that_exits_by_itself_is_back_too,
     a_roll_under_load_loses_nothing,
@@ -128,6 +129,31 @@ async fn a_rolled_server_serves_and_is_removed_without_a_trace() {
     assert!(!is_running(live.pid));
     assert_eq!((world.sockets(), world.deployer.status().len()), (0, 0));
     assert!(!world.deployer.remove("demo").await);
+}
+
+/// Where root starts them; an ordinary user's servers are kept apart by their namespaces alone.
+async fn no_two_servers_are_one_user() {
+    let world = World::new();
+    let mut users = std::collections::BTreeSet::new();
+    for slug in ["one", "two", "three"] {
+        let live = world.roll(slug, &Config::new("1")).await.unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", live.pid)).unwrap();
+        let user = status
+            .lines()
+            .find_map(|line| line.strip_prefix("Uid:"))
+            .and_then(|users| users.split_whitespace().next())
+            .map(|user| user.parse::<u32>().unwrap())
+            .unwrap();
+        assert_ne!(user, 0);
+        users.insert(user);
+    }
+    let expected = if rustix::process::geteuid().is_root() {
+        3
+    } else {
+        1
+    };
+    assert_eq!(users.len(), expected, "{users:?}");
+    world.deployer.shutdown().await;
 }
 
 async fn a_killed_runner_is_back_and_the_call_in_between_succeeds() {
