@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use rustix::fs::{Mode, OFlags};
 
 use crate::confine::{self, Announcement};
+use crate::contained;
 use crate::keeper;
 use crate::launcher::Launcher;
 use crate::policy::{ARGV0_PREFIX, Order, Profile, read_message, write_message};
@@ -32,18 +33,25 @@ pub struct Inherited {
 
 /// Must be the first line of `main`: no thread may exist and no file may be open yet.
 ///
-/// In an ordinary process it returns the [`Launcher`]. In a child that a launcher started it closes the cage, runs the
-/// role and ends the process.
+/// In an ordinary process it returns the [`Launcher`]. In a child that a launcher started, and in a [container](contained),
+/// it closes the cage, runs the role and ends the process.
 pub fn init(roles: &[Role]) -> Launcher {
-    let Some(name) = std::env::args_os().next().and_then(|argument| {
-        argument
-            .to_str()
-            .and_then(|argument| argument.strip_prefix(ARGV0_PREFIX))
-            .map(str::to_owned)
-    }) else {
-        return Launcher::new();
+    let mut arguments = std::env::args_os().map(|argument| argument.into_string().unwrap_or_default());
+    let launched = arguments
+        .next()
+        .and_then(|argument| argument.strip_prefix(ARGV0_PREFIX).map(str::to_owned));
+    let (name, played) = match (launched, contained::role_of(arguments)) {
+        (Some(name), _) => {
+            let played = enter(&name, roles);
+            (name, played)
+        }
+        (None, Some(name)) => {
+            let played = enter_container(&name, roles);
+            (name, played)
+        }
+        (None, None) => return Launcher::new(),
     };
-    match enter(&name, roles) {
+    match played {
         Ok(code) => std::process::exit(number(code)),
         Err(error) => {
             eprintln!("bmm-cage: cannot start the role {name}: {error}");
@@ -59,10 +67,7 @@ const LIFELINE: RawFd = 4;
 
 /// Takes the descriptors as [`Launcher`] left them (stdin is the channel, stdout the lifeline), closes the cage and runs.
 fn enter(name: &str, roles: &[Role]) -> io::Result<ExitCode> {
-    let role = *roles
-        .iter()
-        .find(|role| role.name == name)
-        .ok_or_else(|| io::Error::other("this program has no such role"))?;
+    let role = find(name, roles)?;
     // Own session: a Ctrl-C meant for the parent does not reach the child, and there is no terminal to type into.
     let _ = rustix::process::setsid();
     let (channel, lifeline) = arrange_descriptors()?;
@@ -88,6 +93,23 @@ fn enter(name: &str, roles: &[Role]) -> io::Result<ExitCode> {
         channel: channel.into(),
         launcher: Launcher::inherited(order.mapped_bytes),
     }))
+}
+
+/// The same as the first process of a container.
+fn enter_container(name: &str, roles: &[Role]) -> io::Result<ExitCode> {
+    let role = find(name, roles)?;
+    // Returns in a forked child only; the first process ends with it.
+    let (channel, mapped_bytes) = contained::split()?;
+    Ok((role.run)(Inherited {
+        channel,
+        launcher: Launcher::inherited(mapped_bytes),
+    }))
+}
+
+fn find(name: &str, roles: &[Role]) -> io::Result<Role> {
+    let role = roles.iter().find(|role| role.name == name);
+    role.copied()
+        .ok_or_else(|| io::Error::other("this program has no such role"))
 }
 
 /// Moves channel and lifeline to their places, puts `/dev/null` where they were, closes everything else.

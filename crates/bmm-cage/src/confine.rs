@@ -31,10 +31,19 @@ impl Announcement {
     }
 }
 
+/// What the caged process is to whoever caged it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// A child, or a keeper's child.
+    Child,
+    /// The first process of a container: its parent is not ours, and its end is its container's.
+    Container,
+}
+
 /// Closes the cage of a [`Profile::Worker`].
 pub(crate) fn worker(order: &Order) -> io::Result<Announcement> {
     let mut report = CageReport::default();
-    close(order, &mut report)?;
+    close(order, Place::Child, &mut report)?;
     Ok(Announcement {
         pid: None,
         report,
@@ -43,7 +52,7 @@ pub(crate) fn worker(order: &Order) -> io::Result<Announcement> {
 }
 
 /// Everything but namespaces and lifeline: users, limits, Landlock, seccomp. The process must be single-threaded.
-pub(crate) fn close(order: &Order, report: &mut CageReport) -> io::Result<()> {
+pub(crate) fn close(order: &Order, place: Place, report: &mut CageReport) -> io::Result<()> {
     let cage = &order.cage;
     if cage.profile == Profile::Worker {
         settle_time_zone();
@@ -51,7 +60,12 @@ pub(crate) fn close(order: &Order, report: &mut CageReport) -> io::Result<()> {
     let limits = resource_limits(order)?;
     report.note(Control::Unprivileged, privileges::drop_all(cage.user));
     // After the uid change, which would clear it.
-    let died_with_parent = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+    let dies_with_parent = match place {
+        Place::Child => Some(rustix::process::set_parent_process_death_signal(Some(
+            Signal::KILL,
+        ))),
+        Place::Container => None,
+    };
     rustix::thread::set_no_new_privs(true)?;
     report.note(Control::NoNewPrivileges, Ok::<(), io::Error>(()));
     // No core, no ptrace and no /proc/<pid>/mem by another process of the same user.
@@ -74,13 +88,13 @@ pub(crate) fn close(order: &Order, report: &mut CageReport) -> io::Result<()> {
     // A runner could end its keeper where it sees it and may signal it; then only the death signal is left.
     let needs_keeper = cage.profile == Profile::Runner;
     let keeper_is_safe = report.holds(Control::PidNamespace) || report.holds(Control::Scopes);
-    report.note(
-        Control::Lifeline,
-        match died_with_parent {
+    if let Some(dies_with_parent) = dies_with_parent {
+        let lifeline = match dies_with_parent {
             Ok(()) if needs_keeper && !keeper_is_safe => Err("the child could end its keeper".to_owned()),
             outcome => outcome.map_err(|error| error.to_string()),
-        },
-    );
+        };
+        report.note(Control::Lifeline, lifeline);
+    }
     for (resource, limit) in limits {
         let limit = Some(limit);
         rustix::process::setrlimit(

@@ -405,7 +405,7 @@ fn receive_with_fds(
 }
 
 /// A guest's words go into logs: one line of printable text.
-fn printable(bytes: &[u8]) -> String {
+pub(crate) fn printable(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes)
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })

@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitIdOptions, WaitOptions, WaitStatus};
 use rustix::thread::UnshareFlags;
 
-use crate::confine::{self, Announcement};
+use crate::confine::{self, Announcement, Place};
 use crate::policy::Order;
 use crate::privileges::UNPRIVILEGED;
 use crate::report::{CageReport, Control};
@@ -38,7 +38,7 @@ pub(crate) fn split(order: &Order, lifeline: OwnedFd, channel: &File) -> io::Res
         }
         None => {
             drop((lifeline, to_child));
-            confine::close(order, &mut report)?;
+            confine::close(order, Place::Child, &mut report)?;
             let mut pid = [0; 4];
             // Fails when the keeper was gone before the death signal was set.
             File::from(from_keeper).read_exact(&mut pid)?;
@@ -84,7 +84,7 @@ fn enter_user_namespace() -> io::Result<()> {
 }
 
 #[allow(unsafe_code)]
-fn fork() -> io::Result<Option<Pid>> {
+pub(crate) fn fork() -> io::Result<Option<Pid>> {
     // SAFETY: the process has one thread (`init` is the first line of `main`), so the child may do anything.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
@@ -167,7 +167,7 @@ fn pause() {
 }
 
 /// As a shell tells it: 128 and the signal.
-fn exit_number(status: WaitStatus) -> i32 {
+pub(crate) fn exit_number(status: WaitStatus) -> i32 {
     match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => code,
         (None, Some(signal)) => crate::caged::SIGNAL_BASE + signal,

@@ -53,6 +53,7 @@ compile_error!("bmm-cage is Linux only: seccomp, Landlock and namespaces are");
 mod caged;
 mod child;
 mod confine;
+pub mod contained;
 pub mod door;
 mod filesystem;
 mod keeper;

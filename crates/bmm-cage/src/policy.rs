@@ -90,7 +90,7 @@ pub(crate) struct Order {
 pub(crate) const ARGV0_PREFIX: &str = "bmm-cage:";
 
 /// Largest message of the handshake.
-const MAX_MESSAGE: usize = 16 * 1024;
+pub(crate) const MAX_MESSAGE: usize = 16 * 1024;
 
 /// Writes one message: length, then JSON.
 pub(crate) fn write_message(mut to: impl Write, message: &impl Serialize) -> std::io::Result<()> {
