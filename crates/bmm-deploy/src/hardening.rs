@@ -34,6 +34,16 @@ impl HardeningReport {
         self.held.iter().any(|held| held == control)
     }
 
+    /// The controls that do not hold, with the reasons: `a (reason), b (reason)`.
+    pub fn missing_list(&self) -> String {
+        let missing: Vec<String> = self
+            .missing
+            .iter()
+            .map(|missing| format!("{} ({})", missing.control, missing.reason))
+            .collect();
+        missing.join(", ")
+    }
+
     /// Notes one control: `Err` with what was found instead.
     pub fn note(&mut self, control: &str, found: Result<(), impl fmt::Display>) {
         match found {
@@ -66,9 +76,8 @@ impl fmt::Display for HardeningReport {
     /// One line: `holds: a, b; missing: c (reason)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "holds: {}", self.held.join(", "))?;
-        for (number, missing) in self.missing.iter().enumerate() {
-            let before = if number == 0 { "; missing: " } else { ", " };
-            write!(f, "{before}{} ({})", missing.control, missing.reason)?;
+        if !self.missing.is_empty() {
+            write!(f, "; missing: {}", self.missing_list())?;
         }
         Ok(())
     }

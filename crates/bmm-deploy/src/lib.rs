@@ -80,7 +80,9 @@ pub use probe::{Probe, ReadyIsEnough, Target};
 pub use reconcile::{Action, Observed, Phase, Wish, reconcile};
 pub use router::{RouterBody, RouterService};
 pub use routes::{InvalidSlug, Routes};
-pub use runtime::{Body, LaunchError, Launched, ProcessRuntime, RunnerName, Runtime};
+pub use runtime::{
+    Body, DockerRuntime, DockerRuntimeError, LaunchError, Launched, ProcessRuntime, RunnerName, Runtime,
+};
 pub use seat::{RuntimeError, Seats};
 pub use site::{Site, SiteError};
 pub use upstream::Upstream;

@@ -80,34 +80,43 @@ impl Runner {
         &self.report
     }
 
-    /// Asks it to finish what is in flight, and waits for its end. What it says or closes meanwhile does not matter.
+    /// Asks it to finish what is in flight, waits for its end and leaves nothing of it. What it says or closes meanwhile does not
+    /// matter.
     pub(crate) async fn drain(&mut self) -> Result<String, DoorError> {
         self.door.drain().await?;
-        Ok(self.body.wait().await)
+        let how = self.body.wait().await;
+        self.body.kill().await;
+        Ok(how)
     }
 
-    /// Waits for its end. A runner that closes its channel, or talks out of turn, is ended. Cancel-safe.
+    /// Waits for its end, and leaves nothing of it. A runner that closes its channel, or talks out of turn, is ended. Cancel-safe.
     pub(crate) async fn ended(&mut self) -> String {
         let closed = tokio::select! {
-            how = self.body.wait() => return how,
+            how = self.body.wait() => {
+                self.body.kill().await;
+                return how;
+            }
             closed = self.door.closed() => closed,
         };
-        if let Err(error) = closed {
-            tracing::warn!(pid = self.pid(), %error, "the runner broke the door's rules");
-            self.body.kill().await;
-        }
         // It closes the channel on its way out; what hangs there is ended.
-        match timeout(LAST_MOMENT, self.body.wait()).await {
-            Ok(how) => how,
-            Err(_) => {
-                self.body.kill().await;
-                self.body.wait().await
+        let how = match closed {
+            Ok(()) => timeout(LAST_MOMENT, self.body.wait()).await.ok(),
+            Err(error) => {
+                tracing::warn!(pid = self.pid(), %error, "the runner broke the door's rules");
+                None
             }
+        };
+        self.body.kill().await;
+        match how {
+            Some(how) => how,
+            None => self.body.wait().await,
         }
     }
 
     /// Ends it now.
     pub(crate) async fn kill(mut self) {
+        // Whatever keeps the runtime from ending it: without its channel a runner ends by itself.
+        drop(self.door);
         self.body.kill().await;
     }
 }

@@ -23,7 +23,7 @@ pub struct Seats {
 pub struct RuntimeError {
     /// The directory.
     pub run_dir: PathBuf,
-    source: io::Error,
+    pub(crate) source: io::Error,
 }
 
 impl Seats {

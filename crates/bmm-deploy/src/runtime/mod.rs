@@ -7,11 +7,15 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
+use crate::container::{DockerError, PlanError};
 use crate::hardening::HardeningReport;
 use crate::seat::Seats;
 
+mod control;
+mod docker;
 mod process;
 
+pub use docker::{DockerRuntime, DockerRuntimeError};
 pub use process::ProcessRuntime;
 
 /// Starts runners behind walls. A runtime sees neither configurations nor secrets: it gives the channel over which the
@@ -74,6 +78,24 @@ pub enum LaunchError {
     /// The system refused.
     #[error("the runner cannot be started")]
     Io(#[from] std::io::Error),
+    /// The deployment has no container.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The daemon did not do it.
+    #[error(transparent)]
+    Docker(#[from] DockerError),
+    /// All users for containers are taken.
+    #[error("no user is left for another container")]
+    NoUser,
+    /// The container ended before it could be told anything.
+    #[error("the container ended with {0}")]
+    Ended(String),
+    /// The container's first process did not connect in time.
+    #[error("the container did not come to its control socket in time")]
+    TooSlow,
+    /// The daemon did not build every wall, so the runner was told nothing and ended.
+    #[error("the container is weaker than it must be: {}", .0.missing_list())]
+    Weak(HardeningReport),
 }
 
 impl<R: Runtime + ?Sized> Runtime for Arc<R> {

@@ -95,7 +95,7 @@ impl World {
     }
 }
 
-async fn get(router: &RouterService, path: &str) -> (StatusCode, String) {
+pub(crate) async fn get(router: &RouterService, path: &str) -> (StatusCode, String) {
     let answer = router
         .handle(Request::get(path).body(Full::<Bytes>::default()).unwrap())
         .await;

@@ -17,6 +17,7 @@ use libtest_mimic::{Arguments, Trial};
 mod attacks;
 mod container;
 mod deploys;
+mod docker;
 mod egress;
 mod fake_runner;
 mod pathmap;
@@ -26,15 +27,18 @@ mod routing;
 static LAUNCHER: OnceLock<Launcher> = OnceLock::new();
 
 fn main() {
-    let launcher = bmm_cage::init(&[Role {
-        name: fake_runner::ROLE,
+    docker::play_if_asked();
+    // A container's first process is always the role `runner`.
+    let launcher = bmm_cage::init(&[fake_runner::ROLE, "runner"].map(|name| Role {
+        name,
         run: fake_runner::run,
-    }]);
+    }));
     LAUNCHER.set(launcher).expect("set once");
     let trials = [
         attacks::trials(),
         container::trials(),
         deploys::trials(),
+        docker::trials(),
         egress::trials(),
         pathmap::trials(),
         plans::trials(),

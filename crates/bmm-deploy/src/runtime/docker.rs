@@ -1,0 +1,493 @@
+//! Runners as hardened containers of a Docker or Podman daemon.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bmm_cage::{Cage, Profile, contained};
+use bollard::query_parameters::{ListContainersOptionsBuilder, LogsOptionsBuilder};
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use tokio::time::{sleep, timeout};
+
+use super::control::{self, ControlSocket, Guest};
+use super::{Body, LaunchError, Launched, RunnerName, Runtime};
+use crate::container::{
+    ContainerId, ContainerLimits, ContainerPlan, ContainerSpec, Docker, DockerError, Hardening, ImageId,
+    UidRange, label,
+};
+use crate::hardening::HardeningReport;
+use crate::seat::{RuntimeError, Seats};
+
+/// Starts runners as containers, each listening on a socket that this process made and keeps.
+pub struct DockerRuntime {
+    docker: Docker,
+    image: ImageId,
+    instance: String,
+    seats: Seats,
+    uids: UidRange,
+    /// Whether a container's user has another number outside.
+    maps_users: bool,
+    limits: ContainerLimits,
+    hardening: Hardening,
+    cage: Cage,
+    ours: Ours,
+}
+
+impl DockerRuntime {
+    /// Runs `image` with `docker`. `instance` names this host among those that use the same daemon, now and after a restart: what
+    /// carries it as a label and is not one of this runtime's is swept away. `run_dir` is as that of
+    /// [`ProcessRuntime::new`](super::ProcessRuntime::new), and must be a directory of the daemon's machine.
+    pub async fn new(
+        docker: Docker,
+        image: ImageId,
+        instance: impl Into<String>,
+        run_dir: impl Into<PathBuf>,
+    ) -> Result<Self, DockerRuntimeError> {
+        let run_dir = run_dir.into();
+        let run_dir = std::path::absolute(&run_dir).unwrap_or(run_dir);
+        let seats = Seats::new(&run_dir)?;
+        control::clear(seats.run_dir()).map_err(|source| RuntimeError { run_dir, source })?;
+        let maps_users = maps_users(&docker).await?;
+        Ok(Self {
+            docker,
+            image,
+            instance: instance.into(),
+            seats,
+            uids: if maps_users {
+                UidRange::MAPPED
+            } else {
+                UidRange::HOST
+            },
+            maps_users,
+            limits: ContainerLimits::default(),
+            hardening: Hardening::Required,
+            cage: Cage::new(Profile::Runner),
+            ours: Ours::default(),
+        })
+    }
+
+    /// Other bounds.
+    pub fn with_limits(mut self, limits: ContainerLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// For development: whatever the daemon does is taken, and said at every start.
+    pub fn insecure_disable_hardening(mut self) -> Self {
+        self.hardening = Hardening::Disabled;
+        self
+    }
+
+    async fn bring_up(&self, name: &RunnerName, within: Duration) -> Result<Launched, LaunchError> {
+        if self.hardening == Hardening::Disabled {
+            tracing::warn!(
+                slug = name.slug,
+                "INSECURE: container hardening is disabled; this server runs with what the daemon gives to anybody"
+            );
+        }
+        let place = self.ours.enter(self.uids, &self.instance, name.seat)?;
+        let guest = match self.maps_users {
+            true => Guest::Mapped,
+            false => Guest::User(place.uid),
+        };
+        let directory = format!("{}.{}", name.slug, name.seat);
+        let control = ControlSocket::bind(self.seats.run_dir(), &directory, guest)?;
+        let plan = self.plan(name, place.uid, control.directory())?;
+        place.call(plan.name());
+        let id = self.create(&plan).await?;
+        // From here on it is removed whatever happens.
+        let mut container = Container {
+            docker: self.docker.clone(),
+            id,
+            pid: 0,
+            held: Some((place, control)),
+            end: None,
+        };
+        let up = timeout(within, self.meet(&plan, &mut container, within));
+        let error = match up.await {
+            Ok(Ok((channel, report))) => {
+                return Ok(Launched {
+                    channel,
+                    report,
+                    body: Box::new(container),
+                });
+            }
+            Ok(Err(error)) => error,
+            Err(_) => LaunchError::TooSlow,
+        };
+        container.kill().await;
+        Err(error)
+    }
+
+    fn plan(&self, name: &RunnerName, uid: u32, control_dir: &Path) -> Result<ContainerPlan, LaunchError> {
+        let spec = ContainerSpec {
+            image: self.image.clone(),
+            instance: self.instance.clone(),
+            slug: name.slug.clone(),
+            revision: name.revision.clone(),
+            seat: name.seat,
+            uid,
+            control_dir: control_dir.to_owned(),
+            limits: self.limits.clone(),
+            oci_runtime: None,
+            seccomp_file: None,
+            hardening: self.hardening,
+        };
+        Ok(spec.plan()?)
+    }
+
+    /// Makes the container. One of ours that still has its name is from an earlier life, and goes.
+    async fn create(&self, plan: &ContainerPlan) -> Result<ContainerId, LaunchError> {
+        match self.docker.create(plan).await {
+            Err(DockerError::Refused { status: 409, .. }) => {
+                let filter = HashMap::from([("name", vec![format!("^/?{}$", plan.name())])]);
+                for left in self.list(filter).await? {
+                    tracing::info!(container = left.name, "removing what an earlier life has left");
+                    self.docker.remove(&left.id).await?;
+                }
+                Ok(self.docker.create(plan).await?)
+            }
+            created => Ok(created?),
+        }
+    }
+
+    /// Starts the container, meets its first process, and lets it close its cage.
+    async fn meet(
+        &self,
+        plan: &ContainerPlan,
+        container: &mut Container,
+        within: Duration,
+    ) -> Result<(std::os::fd::OwnedFd, HardeningReport), LaunchError> {
+        let (docker, id) = (self.docker.clone(), container.id.clone());
+        docker.start(&id).await?;
+        let process = || -> BoxFuture<'static, Option<u32>> {
+            let (docker, id) = (docker.clone(), id.clone());
+            Box::pin(async move { pid_of(&docker, &id).await })
+        };
+        let Some((_, control)) = &mut container.held else {
+            return Err(LaunchError::TooSlow);
+        };
+        let channel = tokio::select! {
+            channel = control.accept(process) => channel?,
+            code = docker.wait(&id) => return Err(ended_early(&docker, &id, code?).await),
+        };
+        let mut report = hardening(&self.docker, &id, plan).await?;
+        if self.hardening == Hardening::Required && !report.is_full() {
+            return Err(LaunchError::Weak(report));
+        }
+        container.pid = pid_of(&docker, &id).await.unwrap_or(0);
+        let closed = contained::close_cage(channel, &self.cage, within);
+        let (channel, cage) = tokio::select! {
+            closed = closed => closed?,
+            code = docker.wait(&id) => return Err(ended_early(&docker, &id, code?).await),
+        };
+        let cage = HardeningReport::from(&cage);
+        report.held.extend(cage.held.iter().map(own));
+        report.missing.extend(cage.missing.into_iter().map(|mut missing| {
+            missing.control = own(&missing.control);
+            missing
+        }));
+        Ok((channel, report))
+    }
+
+    /// This instance's containers that `filter` lets through.
+    async fn list(&self, mut filter: HashMap<&str, Vec<String>>) -> Result<Vec<Listed>, DockerError> {
+        filter.insert("label", vec![format!("{}={}", label::INSTANCE, self.instance)]);
+        let options = ListContainersOptionsBuilder::default()
+            .all(true)
+            .filters(&filter)
+            .build();
+        let listed = self.docker.client().list_containers(Some(options)).await;
+        let listed = listed.map_err(|error| DockerError::new("list containers", error))?;
+        Ok(listed
+            .into_iter()
+            .filter_map(|one| {
+                let name = one.names?.into_iter().next()?;
+                Some(Listed {
+                    id: ContainerId::from(one.id?),
+                    name: name.trim_start_matches('/').to_owned(),
+                })
+            })
+            .collect())
+    }
+}
+
+impl Runtime for DockerRuntime {
+    fn seats(&self) -> &Seats {
+        &self.seats
+    }
+
+    fn launch<'a>(
+        &'a self,
+        name: &'a RunnerName,
+        within: Duration,
+    ) -> BoxFuture<'a, Result<Launched, LaunchError>> {
+        Box::pin(self.bring_up(name, within))
+    }
+
+    fn sweep(&self) -> BoxFuture<'_, Result<usize, LaunchError>> {
+        Box::pin(async {
+            let mut removed = 0;
+            for left in self.list(HashMap::new()).await? {
+                // Looked at one by one: one that is being made now was not there when the list was.
+                if !self.ours.has(&left.name) {
+                    tracing::info!(container = left.name, "removing a container that nobody wants");
+                    self.docker.remove(&left.id).await?;
+                    removed += 1;
+                }
+            }
+            Ok(removed)
+        })
+    }
+}
+
+impl fmt::Debug for DockerRuntime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DockerRuntime")
+            .field("docker", &self.docker)
+            .field("image", &self.image)
+            .field("instance", &self.instance)
+            .field("seats", &self.seats)
+            .finish_non_exhaustive()
+    }
+}
+
+/// There is no place to run containers.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DockerRuntimeError {
+    /// The directory of sockets cannot be used.
+    #[error(transparent)]
+    RunDir(#[from] RuntimeError),
+    /// The daemon does not answer as it should.
+    #[error(transparent)]
+    Docker(#[from] DockerError),
+}
+
+/// A container of ours.
+struct Container {
+    docker: Docker,
+    id: ContainerId,
+    pid: u32,
+    /// Its user and name, and its directory; given back when nothing of it is left.
+    held: Option<(Place, ControlSocket)>,
+    end: Option<String>,
+}
+
+impl Body for Container {
+    fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    fn wait(&mut self) -> BoxFuture<'_, String> {
+        Box::pin(async {
+            loop {
+                if let Some(end) = &self.end {
+                    return end.clone();
+                }
+                match self.docker.wait(&self.id).await {
+                    Ok(code) => {
+                        let words = last_words(&self.docker, &self.id).await;
+                        self.end = Some(describe(code, &words));
+                    }
+                    Err(error) if error.is_not_found() => {
+                        self.end = Some("removed by somebody else".to_owned())
+                    }
+                    // The daemon is away. If the runner is too, its door says so.
+                    Err(error) => {
+                        tracing::debug!(container = %self.id, %error, "cannot wait");
+                        sleep(PAUSE).await;
+                    }
+                }
+            }
+        })
+    }
+
+    fn kill(&mut self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            let Some(held) = self.held.take() else { return };
+            remove(&self.docker, &self.id).await;
+            self.end.get_or_insert_with(|| "killed".to_owned());
+            drop(held);
+        })
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        let Some(held) = self.held.take() else { return };
+        let (docker, id) = (self.docker.clone(), self.id.clone());
+        // Without a runtime the next life's sweep does it.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                remove(&docker, &id).await;
+                drop(held);
+            });
+        }
+    }
+}
+
+/// Between two tries of a daemon that is away.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// How long a daemon that is away is waited for to remove a container; then it is left to the sweep.
+const REMOVAL_TIMEOUT: Duration = Duration::from_secs(5);
+
+async fn remove(docker: &Docker, id: &ContainerId) {
+    let removed = timeout(REMOVAL_TIMEOUT, async {
+        while let Err(error) = docker.remove(id).await {
+            tracing::debug!(container = %id, %error, "cannot remove");
+            sleep(PAUSE).await;
+        }
+    });
+    if removed.await.is_err() {
+        tracing::warn!(container = %id, "the daemon does not remove a container; it is left to the sweep");
+    }
+}
+
+/// The user and the name of one container, from before it is made until nothing of it is left.
+struct Place {
+    ours: Ours,
+    uid: u32,
+}
+
+/// The names of this runtime's containers, by their users.
+#[derive(Clone, Default)]
+struct Ours(Arc<Mutex<HashMap<u32, String>>>);
+
+impl Ours {
+    fn enter(&self, uids: UidRange, instance: &str, seat: u64) -> Result<Place, LaunchError> {
+        let mut ours = self.lock();
+        let taken: BTreeSet<u32> = ours.keys().copied().collect();
+        let uid = uids.uid(instance, seat, &taken).ok_or(LaunchError::NoUser)?;
+        ours.insert(uid, String::new());
+        Ok(Place {
+            ours: self.clone(),
+            uid,
+        })
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.lock().values().any(|ours| ours == name)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u32, String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    fn call(&self, name: &str) {
+        self.ours.lock().insert(self.uid, name.to_owned());
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.ours.lock().remove(&self.uid);
+    }
+}
+
+struct Listed {
+    id: ContainerId,
+    name: String,
+}
+
+/// A control of the cage that a runner closes around itself, inside of the container's own.
+fn own(control: impl fmt::Display) -> String {
+    format!("runner's own {control}")
+}
+
+/// The number of a container's first process on this machine.
+async fn pid_of(docker: &Docker, id: &ContainerId) -> Option<u32> {
+    let inspected = docker.client().inspect_container(id.as_str(), None).await.ok()?;
+    let pid = u32::try_from(inspected.state?.pid?).ok()?;
+    (pid != 0).then_some(pid)
+}
+
+async fn hardening(_: &Docker, _: &ContainerId, _: &ContainerPlan) -> Result<HardeningReport, DockerError> {
+    Ok(HardeningReport::default())
+}
+
+/// Whether containers are in a user namespace: a rootless daemon, or one with `userns-remap`.
+async fn maps_users(docker: &Docker) -> Result<bool, DockerError> {
+    let info = docker.client().info().await;
+    let info = info.map_err(|error| DockerError::new("describe itself", error))?;
+    let options = info.security_options.unwrap_or_default();
+    Ok(options.iter().any(|option| {
+        option
+            .split(',')
+            .any(|part| part == "name=userns" || part == "name=rootless")
+    }))
+}
+
+async fn ended_early(docker: &Docker, id: &ContainerId, code: i64) -> LaunchError {
+    LaunchError::Ended(describe(code, &last_words(docker, id).await))
+}
+
+/// As a shell tells it: a signal is 128 and its number.
+fn describe(code: i64, words: &str) -> String {
+    let how = match code - 128 {
+        signal @ 1..=64 => format!("signal {signal}"),
+        _ => format!("exit code {code}"),
+    };
+    if words.is_empty() {
+        how
+    } else {
+        format!("{how}: {words}")
+    }
+}
+
+/// How many of a container's last lines are shown, and how much of them.
+const LAST_LINES: &str = "5";
+const LAST_BYTES: usize = 1024;
+
+/// The end of a container's log: one line of printable text.
+async fn last_words(docker: &Docker, id: &ContainerId) -> String {
+    let options = LogsOptionsBuilder::default()
+        .stdout(true)
+        .stderr(true)
+        .tail(LAST_LINES)
+        .build();
+    let mut lines = Vec::new();
+    let read = timeout(Duration::from_secs(2), async {
+        let mut log = std::pin::pin!(docker.client().logs(id.as_str(), Some(options)));
+        while let Some(Ok(part)) = log.next().await {
+            lines.extend_from_slice(&part.into_bytes());
+            let surplus = lines.len().saturating_sub(LAST_BYTES);
+            lines.drain(..surplus);
+        }
+    });
+    // What was read so far is worth as much.
+    let _ = read.await;
+    printable(&lines)
+}
+
+fn printable(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let lines: Vec<String> = text
+        .lines()
+        .map(|line| line.chars().filter(|c| !c.is_control()).collect::<String>())
+        .map(|line| line.trim().to_owned())
+        .filter(|line| !line.is_empty())
+        .collect();
+    lines.join(" | ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn last_words_are_one_line_that_nothing_obeys() {
+        assert_eq!(
+            printable(b"one\r\n\n\x1b[31mtwo\x07\n  three "),
+            "one | [31mtwo | three"
+        );
+        assert_eq!(describe(137, ""), "signal 9");
+        assert_eq!(describe(71, "no"), "exit code 71: no");
+    }
+}

@@ -1,0 +1,113 @@
+//! From a container's start to its end, and what happens in between.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bmm_deploy::container::ImageId;
+use bmm_deploy::{DeployError, Phase, ReadyIsEnough};
+use http::StatusCode;
+
+use super::world::{World, docker, docker_trials, limits, lines};
+use crate::eventually;
+use crate::fake_runner::Config;
+
+docker_trials!(
+    a_server_in_a_container_serves_and_leaves_nothing,
+    a_killed_container_is_back_and_the_call_in_between_succeeds,
+    a_slow_call_is_finished_by_the_container_that_took_it,
+    a_missing_image_keeps_the_old_revision,
+    a_name_that_is_taken_is_told_and_left_alone,
+);
+
+async fn a_server_in_a_container_serves_and_leaves_nothing() {
+    let world = World::new().await;
+    let live = world.roll("demo", &Config::new("1")).await.unwrap();
+    assert_eq!(
+        world.get("/demo/revision").await,
+        (StatusCode::OK, "1".to_owned())
+    );
+    assert!(live.report.is_full(), "{}", live.report);
+    assert!(live.report.holds("runner's own seccomp"), "{}", live.report);
+    let (_, answer) = world.get("/demo/egress?GET+/jwks").await;
+    assert!(answer.contains("{\"keys\":[]}"), "{answer}");
+    assert!(std::path::Path::new(&format!("/proc/{}", live.pid)).exists());
+    assert!(world.deployer.remove("demo").await);
+    assert_eq!(world.left(), [""; 0]);
+}
+
+async fn a_killed_container_is_back_and_the_call_in_between_succeeds() {
+    let world = World::new().await;
+    world.roll("demo", &Config::new("1")).await.unwrap();
+    for time in 1..=2 {
+        let container = world
+            .left()
+            .into_iter()
+            .find(|name| name.starts_with("bmm-"))
+            .unwrap();
+        lines(&["kill", &container]);
+        let killed = Instant::now();
+        assert_eq!(
+            world.get("/demo/revision").await,
+            (StatusCode::OK, "1".to_owned())
+        );
+        println!("back after {:?}", killed.elapsed());
+        eventually(Duration::from_secs(5), "healthy again", async || {
+            world
+                .deployer
+                .status()
+                .iter()
+                .all(|one| one.phase == Phase::Healthy && one.restarts == time)
+        })
+        .await;
+    }
+    world.deployer.shutdown().await;
+    assert_eq!(world.left(), [""; 0]);
+}
+
+async fn a_slow_call_is_finished_by_the_container_that_took_it() {
+    let world = World::new().await;
+    world.roll("demo", &Config::new("1")).await.unwrap();
+    let router = world.router.clone();
+    let slow = tokio::spawn(async move { crate::deploys::get(&router, "/demo/slow?2000").await });
+    assert_eq!(world.get("/demo/revision").await.1, "1");
+    world.roll("demo", &Config::new("2")).await.unwrap();
+    assert_eq!(world.get("/demo/revision").await.1, "2");
+    assert_eq!(slow.await.unwrap(), (StatusCode::OK, "1".to_owned()));
+    eventually(Duration::from_secs(10), "the old one is retired", async || {
+        world.deployer.status().len() == 1
+    })
+    .await;
+    assert_eq!(world.left().len(), 3, "{:?}", world.left());
+    world.deployer.shutdown().await;
+    assert_eq!(world.left(), [""; 0]);
+}
+
+async fn a_missing_image_keeps_the_old_revision() {
+    let missing: ImageId = format!("sha256:{}", "0".repeat(64)).parse().unwrap();
+    let world = World::over(
+        docker().await,
+        missing,
+        |runtime| runtime,
+        Arc::new(ReadyIsEnough),
+        limits(),
+    )
+    .await;
+    let error = world.roll("demo", &Config::new("1")).await.unwrap_err();
+    assert!(error.to_string().contains("No such image"), "{error}");
+    assert_eq!(world.left(), [""; 0]);
+}
+
+async fn a_name_that_is_taken_is_told_and_left_alone() {
+    let world = World::new().await;
+    world.roll("demo", &Config::new("1")).await.unwrap();
+    let image = super::world::image(&docker().await).await.to_string();
+    let foreign = format!("bmm-{}-demo-2", world.instance);
+    lines(&["create", "--name", &foreign, "--network=none", &image, "/bmm"]);
+    let error = world.roll("demo", &Config::new("2")).await.unwrap_err();
+    assert!(matches!(error, DeployError::Start { .. }), "{error}");
+    assert!(error.to_string().contains("already in use"), "{error}");
+    assert_eq!(world.get("/demo/revision").await.1, "1");
+    world.deployer.shutdown().await;
+    assert_eq!(world.left(), [""; 0]);
+    assert_eq!(lines(&["rm", &foreign]), [foreign]);
+}

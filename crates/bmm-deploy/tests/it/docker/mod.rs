@@ -1,0 +1,14 @@
+//! Containers of a real daemon under a real deployer. The image is this test program.
+
+mod hostile;
+mod life;
+mod world;
+
+pub(crate) use hostile::play_if_asked;
+
+pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
+    [hostile::trials(), life::trials()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
