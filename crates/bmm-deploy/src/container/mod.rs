@@ -7,7 +7,10 @@
 mod body;
 mod docker;
 mod facts;
+mod image;
 mod image_id;
+mod libraries;
+mod loading;
 mod plan;
 mod seccomp;
 mod uids;
@@ -15,7 +18,9 @@ mod walls;
 
 pub use docker::{ContainerId, Docker, DockerError};
 pub use facts::DaemonFacts;
+pub use image::{ImageError, RunnerImage};
 pub use image_id::{ImageId, InvalidImageId};
+pub use loading::BuildError;
 pub use plan::{
     CONTROL_DIR, ContainerLimits, ContainerPlan, ContainerSpec, ENTRYPOINT, Hardening, PlanError, label,
 };

@@ -1,9 +1,14 @@
-//! Containers: what they are, and that they are it.
+//! Containers: what they are, and that they are it. What needs a daemon is ignored without one: `cargo xtask test` has one.
 
+mod daemon;
+mod images;
 mod plans;
 
 use libtest_mimic::Trial;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    plans::trials()
+    [plans::trials(), images::trials(), images::docker()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
