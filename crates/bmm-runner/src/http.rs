@@ -19,7 +19,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, Limited};
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tower::util::BoxCloneSyncService;
@@ -50,8 +50,6 @@ const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 /// The first revision without sessions; dates compare as text.
 const FIRST_STATELESS: &str = "2026-07-28";
-/// How long streams may take to notice that the service ends.
-const STREAM_END: Duration = Duration::from_secs(5);
 
 /// How the service shows itself.
 pub(crate) struct Exposure {
@@ -79,13 +77,14 @@ pub struct RunnerService {
     endpoint: Endpoint,
     metadata: Option<MetadataService>,
     calls: TaskTracker,
+    listening: CancellationToken,
     streams: CancellationToken,
 }
 
 impl RunnerService {
     pub(crate) fn new(live: Live, limits: &RunnerLimits, exposure: Exposure) -> Self {
         let calls = TaskTracker::new();
-        let streams = CancellationToken::new();
+        let (streams, listening) = (CancellationToken::new(), live.ending());
         let sessions = OwnedSessions::new(SessionCaps {
             total: limits.sessions as usize,
             per_principal: limits.sessions_per_principal as usize,
@@ -109,6 +108,7 @@ impl RunnerService {
             sessions,
             auth: exposure.auth.clone(),
             calls: calls.clone(),
+            listening: listening.clone(),
             max_body,
         };
         let metadata = exposure.auth.as_ref().map(RequireAuthLayer::metadata_service);
@@ -120,40 +120,28 @@ impl RunnerService {
             endpoint,
             metadata,
             calls,
+            listening,
             streams,
         }
     }
 
-    /// Waits for the calls in flight, at most `within`, then ends the open streams. Whether every call ended by itself.
-    /// Stop accepting connections first.
+    /// Ends the streams that only listen, waits for the calls in flight, at most `within`, then ends all streams. Whether every
+    /// call ended by itself. Stop accepting connections first.
     pub async fn drain(&self, within: Duration) -> bool {
+        self.end_listening();
         self.calls.close();
         let ended = tokio::time::timeout(within, self.calls.wait()).await.is_ok();
         self.streams.cancel();
         ended
     }
 
-    /// Serves connections of `listener` until `stop` resolves, then drains. Whether every call ended by itself.
-    pub async fn serve<L>(
-        self,
-        listener: L,
-        stop: impl Future<Output = ()> + Send + 'static,
-        drain: Duration,
-    ) -> bool
-    where
-        L: axum::serve::Listener,
-        L::Addr: fmt::Debug,
-    {
-        let stopping = CancellationToken::new();
-        let router = axum::Router::new().fallback_service(self.clone());
-        let server = axum::serve(listener, router).with_graceful_shutdown(stopping.clone().cancelled_owned());
-        let server = tokio::spawn(async move { server.await });
-        stop.await;
-        stopping.cancel();
-        let ended = self.drain(drain).await;
-        // What is still open now has nothing to say any more.
-        let _ = tokio::time::timeout(STREAM_END, server).await;
-        ended
+    /// Ends the streams on which nothing is answered: clients open them again where the server is then.
+    pub(crate) fn end_listening(&self) {
+        self.listening.cancel();
+    }
+
+    pub(crate) fn end_streams(&self) {
+        self.streams.cancel();
     }
 }
 
@@ -211,6 +199,7 @@ struct Mcp {
     sessions: Arc<OwnedSessions>,
     auth: Option<RequireAuthLayer>,
     calls: TaskTracker,
+    listening: CancellationToken,
     max_body: usize,
 }
 
@@ -237,10 +226,18 @@ impl Mcp {
         let mut request = self.check_scopes(request).await?;
         let principal = Principal::of(request.extensions().get::<AuthInfo>());
         self.check_session(request.method().clone(), request.headers_mut(), &principal)?;
-        // A stream that only listens does not hold up a drain.
+        // A stream that only listens does not hold up a drain. (Those of 2026-07-28 end by themselves, in `mcp.rs`.)
+        let listens = request.method() == Method::GET;
         let call = (request.method() == Method::POST).then(|| self.calls.token());
+        let until = listens.then(|| Box::pin(self.listening.clone().cancelled_owned()));
         let response = CALLER.scope(principal, self.rmcp.handle(request)).await;
-        Ok(response.map(|body| boxed(Tracked { body, _call: call })))
+        Ok(response.map(|body| {
+            boxed(Tracked {
+                body,
+                until,
+                _call: call,
+            })
+        }))
     }
 
     /// The step-up challenge for a tool whose scopes the token lacks: it must be said as a status, before a stream
@@ -374,9 +371,10 @@ where
     }
 }
 
-/// A body that counts as a call in flight until its last byte has been taken.
+/// A body that counts as a call in flight until its last byte has been taken, or that ends when it is time.
 struct Tracked<B> {
     body: B,
+    until: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     _call: Option<TaskTrackerToken>,
 }
 
@@ -388,6 +386,11 @@ impl<B: Body + Unpin> Body for Tracked<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        if let Some(until) = &mut self.until
+            && until.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(None);
+        }
         Pin::new(&mut self.body).poll_frame(cx)
     }
 

@@ -71,6 +71,7 @@ pub mod run;
 mod runner;
 mod scrub;
 mod secrets;
+mod serving;
 mod session;
 mod watched;
 

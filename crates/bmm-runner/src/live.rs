@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bmm_spec::CompiledSpec;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::documents::Documents;
 use crate::engine::ToolEngine;
@@ -33,6 +34,7 @@ pub(crate) struct Shared {
 pub(crate) struct Live {
     now: watch::Receiver<Arc<Shared>>,
     replaceable: bool,
+    ending: CancellationToken,
 }
 
 impl Live {
@@ -42,6 +44,7 @@ impl Live {
         Self {
             now,
             replaceable: false,
+            ending: CancellationToken::new(),
         }
     }
 
@@ -50,6 +53,7 @@ impl Live {
         let live = Self {
             now,
             replaceable: true,
+            ending: CancellationToken::new(),
         };
         (live, sender)
     }
@@ -60,6 +64,11 @@ impl Live {
 
     pub(crate) fn is_replaceable(&self) -> bool {
         self.replaceable
+    }
+
+    /// Cancelled when who only listens is to be let go.
+    pub(crate) fn ending(&self) -> CancellationToken {
+        self.ending.clone()
     }
 
     /// Resolves when something else is served than when this was last asked; never if nothing ever will be.

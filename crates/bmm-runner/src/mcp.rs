@@ -363,6 +363,7 @@ impl ServerHandler for McpServer {
 
     async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
         let mut live = self.live.clone();
+        let ending = live.ending();
         let watched = Watched::default();
         let asked_for = context.accepted().resource_subscriptions.clone();
         for uri in asked_for.unwrap_or_default() {
@@ -372,6 +373,7 @@ impl ServerHandler for McpServer {
         loop {
             tokio::select! {
                 () = context.cancelled() => return Ok(()),
+                () = ending.cancelled() => return Ok(()),
                 () = live.changed() => {}
             }
             // What the client did not ask for is refused by the sink, and a client that is gone cancels.

@@ -14,6 +14,15 @@ pub(crate) fn cases() -> Vec<Trial> {
     vec![
         case("a_call_in_flight_gets_its_answer_while_the_server_stops", drains),
         case("a_call_that_does_not_end_does_not_hold_the_server", gives_up),
+        case("who_has_connected_is_answered_although_the_server_stops", queue),
+        case(
+            "who_has_not_asked_yet_is_answered_although_the_server_stops",
+            not_asked,
+        ),
+        case(
+            "streams_that_only_listen_end_at_once_while_a_call_goes_on",
+            listening,
+        ),
         case("the_probe_accepts_what_was_deployed_and_nothing_else", probes),
     ]
 }
@@ -98,6 +107,145 @@ async fn gives_up() {
     server.stop.take().unwrap().send(()).unwrap();
     assert!(!server.ended.await.unwrap());
     calling.abort();
+}
+
+/// A request for the metadata document, over a connection that is made at once.
+fn ask_at_once(path: &std::path::Path) -> std::os::unix::net::UnixStream {
+    let mut stream = connect_at_once(path);
+    say(&mut stream);
+    stream
+}
+
+fn connect_at_once(path: &std::path::Path) -> std::os::unix::net::UnixStream {
+    std::os::unix::net::UnixStream::connect(path).unwrap()
+}
+
+fn say(stream: &mut std::os::unix::net::UnixStream) {
+    use std::io::Write as _;
+    let request = format!("GET /.well-known/oauth-protected-resource HTTP/1.1\r\nhost: {HOST}\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+}
+
+/// All that comes until the server closes the connection.
+async fn heard(stream: std::os::unix::net::UnixStream) -> String {
+    use tokio::io::AsyncReadExt as _;
+    stream.set_nonblocking(true).unwrap();
+    let mut stream = tokio::net::UnixStream::from_std(stream).unwrap();
+    let mut heard = String::new();
+    let within = Duration::from_secs(10);
+    let read = tokio::time::timeout(within, stream.read_to_string(&mut heard)).await;
+    read.expect("the server closes it").unwrap();
+    heard
+}
+
+async fn queue() {
+    let mut server = serve(Duration::from_secs(20));
+    let mut asked: Vec<_> = (0..100).map(|_| ask_at_once(&server.path)).collect();
+    server.stop.take().unwrap().send(()).unwrap();
+    asked.extend((0..50).map(|_| ask_at_once(&server.path)));
+    for stream in asked {
+        let heard = heard(stream).await;
+        assert!(heard.starts_with("HTTP/1.1 200"), "{heard}");
+        assert!(heard.contains("connection: close"), "{heard}");
+    }
+    assert!(server.ended.await.unwrap());
+}
+
+async fn not_asked() {
+    let mut server = serve(Duration::from_secs(20));
+    let first = ask_at_once(&server.path);
+    let mut connected = connect_at_once(&server.path);
+    let _never_asks = connect_at_once(&server.path);
+    // It is answered after the other was accepted.
+    let mut kept = ask_at_once(&server.path);
+    let mut buffer = [0; 4096];
+    let read = std::io::Read::read(&mut kept, &mut buffer).unwrap();
+    assert!(buffer[..read].starts_with(b"HTTP/1.1 200"));
+    server.stop.take().unwrap().send(()).unwrap();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    say(&mut connected);
+    // On a connection that was kept, the answer is the last one.
+    say(&mut kept);
+    for stream in [connected, kept] {
+        let heard = heard(stream).await;
+        assert!(
+            heard.starts_with("HTTP/1.1 200") && heard.contains("connection: close"),
+            "{heard}"
+        );
+    }
+    let heard = heard(first).await;
+    assert!(
+        heard.starts_with("HTTP/1.1 200"),
+        "closed when nothing is under way: {heard}"
+    );
+    assert!(
+        server.ended.await.unwrap(),
+        "a connection without a request does not hold it"
+    );
+}
+
+async fn listening() {
+    use http_body_util::{BodyExt as _, Full};
+    use tower::ServiceExt as _;
+    let (start, mut started) = mpsc::unbounded_channel();
+    let finish = std::sync::Arc::new(tokio::sync::Notify::new());
+    let word = std::sync::Arc::clone(&finish);
+    let waiting = engine(move |_, _| {
+        let (start, word) = (start.clone(), std::sync::Arc::clone(&word));
+        async move {
+            let _ = start.send(());
+            word.notified().await;
+            Ok::<Value, _>(json!("finished"))
+        }
+    });
+    let runner = guarded(spec(json!([tool("wait")]), json!({})), waiting);
+    let (service, _reloader) = runner.into_reloadable_service();
+    let id = session(&service, ANN).await;
+    let open = async |request: http::request::Builder| {
+        let mut request = request.body(Full::<bytes::Bytes>::default()).unwrap();
+        if let Some(body) = request.extensions_mut().remove::<Value>() {
+            *request.body_mut() = Full::from(body.to_string());
+        }
+        service.clone().oneshot(request).await.unwrap()
+    };
+    let get = http::Request::get("/mcp")
+        .header("host", HOST)
+        .header("accept", "text/event-stream")
+        .header("authorization", format!("Bearer {ANN}"))
+        .header("mcp-session-id", &id)
+        .header("mcp-protocol-version", "2025-11-25");
+    let listen = json!({"notifications": {"toolsListChanged": true}});
+    let mut streams = Vec::new();
+    for request in [get, modern(ANN, "subscriptions/listen", listen)] {
+        let answer = open(request).await;
+        assert_eq!(answer.status(), 200);
+        streams.push(tokio::spawn(answer.into_body().collect()));
+    }
+    let wait = modern(ANN, "tools/call", json!({"name": "wait"}));
+    let call = async { open(wait).await.into_body().collect().await.unwrap().to_bytes() };
+    let (call, drained) = tokio::join!(call, async {
+        started.recv().await.unwrap();
+        let draining = tokio::spawn({
+            let service = service.clone();
+            async move { service.drain(Duration::from_secs(20)).await }
+        });
+        let mut ends = Vec::new();
+        for stream in streams {
+            let end = tokio::time::timeout(Duration::from_secs(5), stream).await;
+            let body = end.expect("at once").unwrap().expect("a clean end");
+            ends.push(String::from_utf8(body.to_bytes().to_vec()).unwrap());
+        }
+        assert!(
+            ends[1].contains("\"result\""),
+            "told that it is over: {}",
+            ends[1]
+        );
+        assert!(!draining.is_finished());
+        finish.notify_one();
+        draining.await.unwrap()
+    });
+    assert!(drained);
+    assert!(String::from_utf8_lossy(&call).contains("finished"));
 }
 
 async fn probes() {
