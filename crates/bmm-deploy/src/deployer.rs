@@ -5,15 +5,17 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use crate::deployment::{DeployError, Deployment, InstanceStatus, Live, Plan};
+use crate::deployment::{DeployError, Deployment, InstanceStatus, Live, Plan, Removed};
 use crate::egress::EgressProxy;
 use crate::probe::{Probe, Target};
+use crate::public::PublicSockets;
 use crate::reconcile::{Action, Phase, reconcile};
 use crate::routes::{InvalidSlug, Routes};
 use crate::runner::{self, Runner};
@@ -36,6 +38,10 @@ pub struct DeployLimits {
     pub steady_after: Duration,
     /// Runners being started at a time: starting is work for the processor, and a host that comes back starts all of them.
     pub concurrent_starts: usize,
+    /// How often what is there is compared with what should be: sockets, what the runtime runs, and whether servers answer.
+    pub sweep_every: Duration,
+    /// Checks in a row, one with each sweep, that a server may fail before its process is ended and started again.
+    pub misses_allowed: u32,
 }
 
 impl Default for DeployLimits {
@@ -46,6 +52,8 @@ impl Default for DeployLimits {
             drain_timeout: Duration::from_secs(60),
             steady_after: Duration::from_secs(30),
             concurrent_starts: 8,
+            sweep_every: Duration::from_secs(60),
+            misses_allowed: 2,
         }
     }
 }
@@ -63,6 +71,7 @@ struct Inner {
     probe: Arc<dyn Probe>,
     limits: DeployLimits,
     starts: Semaphore,
+    public: OnceLock<PublicSockets>,
     state: Mutex<State>,
     /// Signalled whenever an instance is forgotten.
     removed: Notify,
@@ -89,19 +98,28 @@ impl Deployer {
         limits: DeployLimits,
     ) -> Self {
         let starts = Semaphore::new(limits.concurrent_starts.max(1));
-        let (state, removed) = (Mutex::default(), Notify::new());
-        Self {
-            inner: Arc::new(Inner {
-                runtime: Box::new(runtime),
-                routes,
-                egress,
-                probe,
-                limits,
-                starts,
-                state,
-                removed,
-            }),
+        let (state, removed, public) = (Mutex::default(), Notify::new(), OnceLock::new());
+        let inner = Arc::new(Inner {
+            runtime: Box::new(runtime),
+            routes,
+            egress,
+            probe,
+            limits,
+            starts,
+            public,
+            state,
+            removed,
+        });
+        tokio::spawn(sweep(Arc::downgrade(&inner)));
+        Self { inner }
+    }
+
+    /// Gives every routed server a socket under a name that stays, for proxies that lead to it by themselves. Before the first roll.
+    pub fn with_public_sockets(self, sockets: PublicSockets) -> Self {
+        if self.inner.public.set(sockets).is_err() {
+            tracing::error!("public sockets were given twice; the first stay");
         }
+        self
     }
 
     /// Makes `deployment` the server's revision: starts it, checks it, leads requests to it, and lets the one before finish.
@@ -120,50 +138,59 @@ impl Deployer {
             if state.shutting_down {
                 return Err(DeployError::ShuttingDown);
             }
-            let slug = plan.slug.clone();
-            let server = state.servers.entry(slug.clone()).or_default();
-            server.overtake();
-            // The plan that is there stays, so that its instances remain its own.
-            let plan = match &server.wish {
-                Some(wish) if wish.revision == plan.revision => Arc::clone(wish),
-                _ => Arc::clone(&plan),
-            };
-            server.wish = Some(Arc::clone(&plan));
-            server.waiting = Some(Waiting {
-                plan,
-                verdict,
-                error: None,
-            });
-            self.inner.step(&slug, &mut state);
+            let server = state.servers.entry(plan.slug.clone()).or_default();
+            let plan = server.known(plan);
+            self.inner.wish(plan, verdict, &mut state);
+        }
+        waiting.await.unwrap_or(Err(DeployError::ShuttingDown))
+    }
+
+    /// Makes the revision that was live before this one the server's again, as [`roll`](Self::roll) does. One step back: done twice,
+    /// it comes back.
+    pub async fn rollback(&self, slug: &str) -> Result<Live, DeployError> {
+        let (verdict, waiting) = oneshot::channel();
+        {
+            let mut state = self.inner.lock();
+            if state.shutting_down {
+                return Err(DeployError::ShuttingDown);
+            }
+            let previous = state.servers.get(slug).and_then(|server| server.previous.clone());
+            let plan = previous.ok_or_else(|| DeployError::NoPrevious {
+                slug: slug.to_owned(),
+            })?;
+            self.inner.wish(plan, verdict, &mut state);
         }
         waiting.await.unwrap_or(Err(DeployError::ShuttingDown))
     }
 
     /// Takes a server down: no more requests are led to it from now on, and what is in flight is finished. Returns when nothing is
-    /// left of it; `false` if there was nothing.
-    pub async fn remove(&self, slug: &str) -> bool {
-        let instances: Vec<u64> = {
+    /// left of it, and tells what there was; `None` if there was nothing.
+    pub async fn remove(&self, slug: &str) -> Option<Removed> {
+        let (was_routed, farewells) = {
             let mut state = self.inner.lock();
-            let Some(server) = state.servers.get_mut(slug) else {
-                return false;
-            };
+            let server = state.servers.get_mut(slug)?;
             server.overtake();
             server.wish = None;
-            let instances = server.instances.keys().copied().collect();
+            // Of these alone: the slug may be deployed again meanwhile.
+            let mut farewells = Vec::new();
+            for one in server.instances.values_mut() {
+                let (told, farewell) = oneshot::channel();
+                one.farewells.push(told);
+                farewells.push(farewell);
+            }
+            let was_routed = server.instances.values().any(|one| one.routed);
             self.inner.step(slug, &mut state);
-            instances
+            (was_routed, farewells)
         };
-        // Not until the slug is gone: it may be deployed again meanwhile.
-        self.inner
-            .gone(|state| {
-                state.servers.get(slug).is_none_or(|server| {
-                    !instances
-                        .iter()
-                        .any(|number| server.instances.contains_key(number))
-                })
-            })
-            .await;
-        true
+        let mut runners = Vec::new();
+        for farewell in farewells {
+            runners.extend(farewell.await.ok());
+        }
+        Some(Removed {
+            slug: slug.to_owned(),
+            was_routed,
+            runners,
+        })
     }
 
     /// Takes everything down, as [`remove`](Self::remove) does, and deploys nothing any more.
@@ -227,6 +254,24 @@ impl Inner {
         }
     }
 
+    fn wish(
+        self: &Arc<Self>,
+        plan: Arc<Plan>,
+        verdict: oneshot::Sender<Result<Live, DeployError>>,
+        state: &mut State,
+    ) {
+        let slug = plan.slug.clone();
+        let server = state.servers.entry(slug.clone()).or_default();
+        server.overtake();
+        server.wish = Some(Arc::clone(&plan));
+        server.waiting = Some(Waiting {
+            plan,
+            verdict,
+            error: None,
+        });
+        self.step(&slug, state);
+    }
+
     /// Acts on one server until there is nothing to do but to wait. Long work runs in tasks that come back here.
     fn step(self: &Arc<Self>, slug: &str, state: &mut State) {
         while let Some(server) = state.servers.get_mut(slug) {
@@ -235,6 +280,7 @@ impl Inner {
             for action in &plan {
                 tracing::debug!(slug, ?action, "deployer");
                 self.act(action, slug, server);
+                tracing::trace!(slug, ?action, "done");
             }
             if plan.is_empty() {
                 server.tell();
@@ -252,6 +298,9 @@ impl Inner {
             Action::Start { .. } => self.start_new(slug, server),
             Action::Unroute { .. } => {
                 self.routes.remove(slug);
+                if let Some(public) = self.public.get() {
+                    public.remove(slug);
+                }
                 server.live = None;
                 server.instances.values_mut().for_each(|one| one.routed = false);
                 tracing::info!(slug, "not routed any more");
@@ -260,12 +309,29 @@ impl Inner {
                 let Some(chosen) = server.instances.get(instance) else {
                     return;
                 };
+                let plan = Arc::clone(&chosen.plan);
+                if let Some(public) = self.public.get()
+                    && let Err(error) = public.lead(slug, chosen.seat.upstream.socket())
+                {
+                    let reason = format!("cannot make its public socket: {error}");
+                    let (slug, revision) = (plan.slug.clone(), plan.revision.clone());
+                    server.give_up(
+                        &plan,
+                        DeployError::Start {
+                            slug,
+                            revision,
+                            reason,
+                        },
+                    );
+                    return;
+                }
+                tracing::trace!(slug, "its public socket leads to it");
                 if let Err(error) = self.routes.set(slug, Arc::clone(&chosen.seat.upstream)) {
                     tracing::error!(slug, %error, "a slug that is not one got here");
                     return;
                 }
-                tracing::info!(slug, revision = chosen.plan.revision, "routed");
-                server.live = Some(Arc::clone(&chosen.plan));
+                tracing::info!(slug, revision = plan.revision, "routed");
+                server.led_to(&plan);
                 for (number, one) in &mut server.instances {
                     one.routed = number == instance;
                     one.served |= one.routed;
@@ -291,15 +357,12 @@ impl Inner {
                     return;
                 };
                 one.phase = Phase::Draining;
-                let ending = if one.served { Ending::Drain } else { Ending::Kill };
-                if let Some(end) = one.running.as_mut().and_then(|running| running.end.take()) {
-                    // Its receiver is gone when the process has ended just now, which is on its way to be told.
-                    let _ = end.send(ending);
-                }
+                one.end(if one.served { Ending::Drain } else { Ending::Kill });
             }
             Action::Remove { instance } => {
-                if let Some(one) = server.instances.remove(instance) {
+                if let Some(mut one) = server.instances.remove(instance) {
                     one.seat.leave();
+                    one.bid_farewell();
                     self.removed.notify_waiters();
                 }
             }
@@ -311,16 +374,7 @@ impl Inner {
         match self.runtime.seats().seat(slug) {
             Ok(seat) => {
                 let seat = Arc::new(seat);
-                let instance = Instance {
-                    plan: Arc::clone(&plan),
-                    seat: Arc::clone(&seat),
-                    phase: Phase::Starting,
-                    routed: false,
-                    served: false,
-                    running: None,
-                    falls: 0,
-                    restarts: 0,
-                };
+                let instance = Instance::new(Arc::clone(&plan), Arc::clone(&seat));
                 server.instances.insert(seat.number, instance);
                 tokio::spawn(Arc::clone(self).run(plan, seat));
             }
@@ -372,12 +426,19 @@ impl Inner {
             how = runner.ended() => return how,
             ending = asked_to_end => ending.unwrap_or(Ending::Kill),
         };
-        if let Ending::Drain = ending {
-            let deadline = Instant::now() + self.limits.drain_timeout;
-            // Requests that were led here just before the route moved may still be on their way in.
+        let within = match ending {
+            Ending::Drain => self.limits.drain_timeout,
+            Ending::DrainSoon => self.limits.drain_timeout.min(SOON),
+            Ending::Kill => Duration::ZERO,
+        };
+        if !within.is_zero() {
+            let deadline = Instant::now() + within;
+            // Requests that were led here just before the route moved may still be on their way in. What has arrived need not be
+            // waited for: streams that only listen should hear soon that they are to listen elsewhere.
+            let arrived = deadline.min(Instant::now() + ARRIVAL);
             tokio::select! {
                 how = runner.ended() => return how,
-                _ = timeout_at(deadline, seat.upstream.answered()) => {}
+                _ = timeout_at(arrived, seat.upstream.answered()) => {}
             }
             if let Ok(Ok(how)) = timeout_at(deadline, runner.drain()).await {
                 return how;
@@ -396,11 +457,9 @@ impl Inner {
         );
         let mut state = self.lock();
         if let Some(one) = state.instance(&plan.slug, seat.number) {
-            one.phase = if one.phase == Phase::Restarting {
-                Phase::Healthy
-            } else {
-                Phase::Ready
-            };
+            // One that serves again goes on being led to while it is checked.
+            one.phase = Phase::Ready;
+            one.misses = 0;
             one.running = Some(Running {
                 pid: runner.pid(),
                 report: runner.report().clone(),
@@ -445,12 +504,13 @@ impl Inner {
             return;
         };
         let running = one.running.take();
+        one.last = running.as_ref().map(|running| (running.pid, how.to_owned()));
         match one.phase {
             Phase::Draining => {
                 tracing::info!(slug = plan.slug, revision = plan.revision, how, "runner retired");
                 one.phase = Phase::Gone;
             }
-            Phase::Ready | Phase::Probing => {
+            Phase::Ready | Phase::Probing if !one.routed => {
                 one.phase = Phase::Failed;
                 let (slug, revision) = (plan.slug.clone(), plan.revision.clone());
                 let reason = format!("the runner ended ({how})");
@@ -503,16 +563,94 @@ impl Inner {
         });
     }
 
-    async fn probe(self: Arc<Self>, plan: Arc<Plan>, seat: Arc<Seat>) {
+    /// Gives sockets the names back that somebody has taken away, and removes what nobody uses.
+    fn mend(self: &Arc<Self>) {
+        let mut state = self.lock();
+        for one in state
+            .servers
+            .values_mut()
+            .flat_map(|server| server.instances.values_mut())
+        {
+            if one.phase != Phase::Healthy || one.seat.is_there() {
+                continue;
+            }
+            let public = self.public.get().map(|public| public.socket(&one.plan.slug));
+            let socket = one.seat.upstream.socket();
+            match one.seat.mend(public.as_deref()) {
+                Ok(false) => tracing::warn!(socket = %socket.display(), "the socket was gone, and is back"),
+                Ok(true) => {
+                    tracing::warn!(socket = %socket.display(), "the socket was gone: another one, for another process");
+                    one.end(Ending::DrainSoon);
+                }
+                Err(error) => tracing::error!(socket = %socket.display(), %error, "the socket is gone"),
+            }
+        }
+        let in_use = state.sockets();
+        match self.runtime.seats().sweep(&in_use) {
+            Ok(0) => {}
+            Ok(removed) => tracing::info!(removed, "removed sockets that nobody uses"),
+            Err(error) => tracing::warn!(%error, "cannot look for sockets that nobody uses"),
+        }
+        let Some(public) = self.public.get() else { return };
+        match public.mend(&state.routed()) {
+            Ok(0) => {}
+            Ok(mended) => tracing::warn!(mended, "public sockets were not as they should be, and are now"),
+            Err(error) => tracing::error!(%error, "cannot mend the public sockets"),
+        }
+    }
+
+    /// Asks every server whether it still answers; one that does not, again and again, is ended, and started again as after a fall.
+    async fn look_after(self: &Arc<Self>) {
+        let serving: Vec<(Arc<Plan>, Arc<Seat>, u64)> = {
+            let state = self.lock();
+            let instances = state
+                .servers
+                .values()
+                .flat_map(|server| server.instances.values());
+            instances
+                .filter(|one| one.routed && one.phase == Phase::Healthy)
+                .map(|one| (Arc::clone(&one.plan), Arc::clone(&one.seat), one.restarts))
+                .collect()
+        };
+        let checks = serving.into_iter().map(|(plan, seat, restarts)| async move {
+            let found = self.check(&plan, &seat).await;
+            let mut state = self.lock();
+            let Some(one) = state
+                .instance(&plan.slug, seat.number)
+                .filter(|one| one.phase == Phase::Healthy && one.routed && one.restarts == restarts)
+            else {
+                return;
+            };
+            let Err(reason) = found else {
+                one.misses = 0;
+                return;
+            };
+            one.misses += 1;
+            let (slug, misses) = (&plan.slug, one.misses);
+            tracing::warn!(slug, misses, reason, "a server does not pass its check any more");
+            if one.misses > self.limits.misses_allowed {
+                one.end(Ending::Kill);
+            }
+        });
+        futures_util::stream::iter(checks)
+            .buffer_unordered(LOOKED_AFTER_AT_A_TIME)
+            .for_each(|()| std::future::ready(()))
+            .await;
+    }
+
+    async fn check(&self, plan: &Plan, seat: &Seat) -> Result<(), String> {
         let target = Target {
             slug: plan.slug.clone(),
             revision: plan.revision.clone(),
             socket: PathBuf::from(seat.upstream.socket()),
         };
-        let found = match timeout(self.limits.probe_timeout, self.probe.check(&target)).await {
-            Ok(found) => found,
-            Err(_) => Err("it did not answer the health check in time".to_owned()),
-        };
+        timeout(self.limits.probe_timeout, self.probe.check(&target))
+            .await
+            .unwrap_or_else(|_| Err("it did not answer the health check in time".to_owned()))
+    }
+
+    async fn probe(self: Arc<Self>, plan: Arc<Plan>, seat: Arc<Seat>) {
+        let found = self.check(&plan, &seat).await;
         let mut state = self.lock();
         let Some(one) = state
             .instance(&plan.slug, seat.number)
@@ -522,6 +660,17 @@ impl Inner {
         };
         match found {
             Ok(()) => one.phase = Phase::Healthy,
+            Err(reason) if one.routed => {
+                tracing::error!(
+                    slug = plan.slug,
+                    revision = plan.revision,
+                    reason,
+                    "not healthy any more"
+                );
+                // Its end is a fall as any other.
+                one.phase = Phase::Restarting;
+                one.end(Ending::Kill);
+            }
             Err(reason) => {
                 tracing::warn!(slug = plan.slug, revision = plan.revision, reason, "not healthy");
                 // Ends as any other that nobody wants.
@@ -542,6 +691,32 @@ impl Inner {
         self.step(&plan.slug, &mut state);
     }
 }
+
+/// Compares what is there with what should be, at once and again and again, as long as there is a deployer.
+async fn sweep(deployer: Weak<Inner>) {
+    loop {
+        let Some(inner) = deployer.upgrade() else { return };
+        match inner.runtime.sweep().await {
+            Ok(0) => {}
+            Ok(removed) => tracing::info!(removed, "removed what was left behind"),
+            Err(error) => tracing::warn!(error = chain(&error), "cannot look for what was left behind"),
+        }
+        inner.mend();
+        inner.look_after().await;
+        let pause = inner.limits.sweep_every;
+        drop(inner);
+        sleep(pause).await;
+    }
+}
+
+/// For requests that were led to an upstream to be connected and sent: above the time that a connection may take.
+const ARRIVAL: Duration = Duration::from_secs(3);
+
+/// For what is in flight in a process that cannot be reached any more.
+const SOON: Duration = Duration::from_secs(2);
+
+/// Servers asked at a time whether they still answer.
+const LOOKED_AFTER_AT_A_TIME: usize = 4;
 
 /// What a waiting call may be asked to sit through; with a longer pause ahead it is told to come back.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);

@@ -67,6 +67,28 @@ pub struct Live {
     pub report: HardeningReport,
 }
 
+/// What was taken down with a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Removed {
+    /// The server.
+    pub slug: String,
+    /// Whether requests were led to it until then.
+    pub was_routed: bool,
+    /// Its runners, oldest first.
+    pub runners: Vec<Retired>,
+}
+
+/// A runner that is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retired {
+    /// The revision it ran.
+    pub revision: String,
+    /// Its last process, if it ever had one.
+    pub pid: Option<u32>,
+    /// How that ended, in a few words.
+    pub how: Option<String>,
+}
+
 /// An instance as it is now.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -121,6 +143,12 @@ pub enum DeployError {
         slug: String,
         /// The revision.
         revision: String,
+    },
+    /// There is no revision to go back to.
+    #[error("{slug} has no earlier revision to go back to")]
+    NoPrevious {
+        /// The server.
+        slug: String,
     },
     /// The deployer is shutting down.
     #[error("no deploys any more: shutting down")]

@@ -31,7 +31,7 @@ pub struct Observed {
 pub enum Phase {
     /// On its way up.
     Starting,
-    /// Serving on its socket, not checked yet.
+    /// Serving on its socket, not checked yet, or not since it was started again.
     Ready,
     /// Being checked.
     Probing,
@@ -163,7 +163,10 @@ fn keep(wish: &Wish, there: &[&Observed], plan: &mut Vec<Action>) {
             Phase::Down { due: true } if serves_meanwhile => plan.push(Action::Restart {
                 instance: one.instance,
             }),
-            Phase::Healthy | Phase::Down { .. } | Phase::Restarting if serves_meanwhile => {}
+            Phase::Ready if serves_meanwhile => plan.push(Action::Probe {
+                instance: one.instance,
+            }),
+            Phase::Healthy | Phase::Probing | Phase::Down { .. } | Phase::Restarting if serves_meanwhile => {}
             phase => retire(one.instance, phase, plan),
         }
     }
@@ -194,8 +197,8 @@ fn rank(one: &Observed) -> Option<u8> {
     Some(match (one.phase, one.routed) {
         (Phase::Healthy, true) => 0,
         (Phase::Healthy, false) => 1,
-        (Phase::Down { .. } | Phase::Restarting, true) => 2,
-        (Phase::Ready | Phase::Probing, _) => 3,
+        (Phase::Ready | Phase::Probing | Phase::Down { .. } | Phase::Restarting, true) => 2,
+        (Phase::Ready | Phase::Probing, false) => 3,
         (Phase::Starting, _) => 4,
         (Phase::Down { .. } | Phase::Restarting, false) => 5,
         (Phase::Failed | Phase::Draining | Phase::Gone, _) => return None,

@@ -136,7 +136,8 @@ async fn introduce(
     let egress = tokio::spawn(proxy.serve(plan.slug.clone(), Arc::clone(&plan.allowed_domains), requests));
     let egress = Egress(egress.abort_handle());
     let answer = timeout(within, async {
-        door.hand_over(&plan.config, &seat.listener, &guests_end).await?;
+        let bound = seat.bound();
+        door.hand_over(&plan.config, &bound.listener, &guests_end).await?;
         drop(guests_end);
         door.reply(within).await
     });

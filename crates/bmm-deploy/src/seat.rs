@@ -1,11 +1,14 @@
 //! Where servers listen: one directory of sockets that this process makes and keeps.
 
+use std::collections::HashSet;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
 
 use crate::socket;
 use crate::upstream::Upstream;
@@ -17,13 +20,19 @@ pub struct Seats {
     next: AtomicU64,
 }
 
-/// The directory of sockets cannot be used.
+/// A directory of sockets cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot use {} for the servers' sockets", run_dir.display())]
 pub struct RuntimeError {
     /// The directory.
     pub run_dir: PathBuf,
     pub(crate) source: io::Error,
+}
+
+impl RuntimeError {
+    pub(crate) fn new(run_dir: PathBuf, source: io::Error) -> Self {
+        Self { run_dir, source }
+    }
 }
 
 impl Seats {
@@ -49,13 +58,27 @@ impl Seats {
     pub(crate) fn seat(&self, slug: &str) -> io::Result<Seat> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let path = self.run_dir.join(format!("{slug}.{number}.sock"));
-        let listener = socket::bind(&path)?;
+        let bound = Bound::at(&path)?;
         Ok(Seat {
             number,
-            listener,
+            bound: ArcSwap::from_pointee(bound),
             upstream: Upstream::unix(path),
             left: AtomicBool::new(false),
         })
+    }
+
+    /// Removes sockets that are not among those in use. Tells how many.
+    pub(crate) fn sweep(&self, in_use: &HashSet<&Path>) -> io::Result<usize> {
+        let mut removed = 0;
+        for entry in std::fs::read_dir(&self.run_dir)? {
+            let entry = entry?;
+            let path = entry.path();
+            if entry.file_type()?.is_socket() && !in_use.contains(path.as_path()) {
+                std::fs::remove_file(path)?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
     }
 }
 
@@ -63,18 +86,69 @@ impl Seats {
 /// in between wait in its queue.
 pub(crate) struct Seat {
     pub(crate) number: u64,
-    pub(crate) listener: UnixListener,
+    bound: ArcSwap<Bound>,
     pub(crate) upstream: Arc<Upstream>,
     left: AtomicBool,
 }
 
+/// A listening socket, and which file its name is.
+pub(crate) struct Bound {
+    pub(crate) listener: UnixListener,
+    file: (u64, u64),
+}
+
+impl Bound {
+    fn at(path: &Path) -> io::Result<Self> {
+        let listener = socket::bind(path)?;
+        let file = std::fs::symlink_metadata(path)?;
+        Ok(Self {
+            listener,
+            file: (file.dev(), file.ino()),
+        })
+    }
+
+    fn is(&self, path: &Path) -> bool {
+        std::fs::symlink_metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == self.file)
+    }
+}
+
 impl Seat {
+    /// The listening socket, for the next process.
+    pub(crate) fn bound(&self) -> Arc<Bound> {
+        self.bound.load_full()
+    }
+
+    /// Whether its name leads to its socket.
+    pub(crate) fn is_there(&self) -> bool {
+        self.bound.load().is(self.upstream.socket())
+    }
+
+    /// Gives the socket its name back, which somebody has taken away. Where there is no other name of it left, another socket is
+    /// bound, which the next process gets: then `true`.
+    pub(crate) fn mend(&self, other_name: Option<&Path>) -> io::Result<bool> {
+        let path = self.upstream.socket();
+        if let Some(directory) = path.parent() {
+            make(directory)?;
+        }
+        if path.symlink_metadata().is_ok() {
+            std::fs::remove_file(path)?;
+        }
+        if let Some(other) = other_name.filter(|other| self.bound.load().is(other)) {
+            std::fs::hard_link(other, path)?;
+            return Ok(false);
+        }
+        self.bound.store(Arc::new(Bound::at(path)?));
+        Ok(true)
+    }
+
     /// Takes the socket's name away; who is connected stays so.
     pub(crate) fn leave(&self) {
         if self.left.swap(true, Ordering::Relaxed) {
             return;
         }
-        if let Err(error) = std::fs::remove_file(self.upstream.socket()) {
+        if let Err(error) = std::fs::remove_file(self.upstream.socket())
+            && error.kind() != io::ErrorKind::NotFound
+        {
             tracing::warn!(socket = %self.upstream.socket().display(), %error, "cannot remove a socket");
         }
     }
@@ -86,24 +160,29 @@ impl Drop for Seat {
     }
 }
 
-fn prepare(run_dir: &Path) -> io::Result<()> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(run_dir)?;
-    let metadata = std::fs::symlink_metadata(run_dir)?;
-    if !metadata.is_dir() || metadata.uid() != rustix::process::geteuid().as_raw() {
-        return Err(io::Error::new(
-            io::ErrorKind::PermissionDenied,
-            "not a directory of this user",
-        ));
-    }
-    std::fs::set_permissions(run_dir, std::fs::Permissions::from_mode(0o700))?;
-    for entry in std::fs::read_dir(run_dir)? {
+/// Makes a directory of sockets, or takes over what an earlier process left.
+pub(crate) fn prepare(directory: &Path) -> io::Result<()> {
+    make(directory)?;
+    for entry in std::fs::read_dir(directory)? {
         let entry = entry?;
         if entry.file_type()?.is_socket() {
             std::fs::remove_file(entry.path())?;
         }
     }
     Ok(())
+}
+
+fn make(directory: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)?;
+    let metadata = std::fs::symlink_metadata(directory)?;
+    if !metadata.is_dir() || metadata.uid() != rustix::process::geteuid().as_raw() {
+        return Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            "not a directory of this user",
+        ));
+    }
+    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700))
 }

@@ -1,13 +1,13 @@
 //! What the deployer knows: per server what is wished for, what serves, what is there, and who waits for it.
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::deployment::{DeployError, InstanceStatus, Live, Plan};
+use crate::deployment::{DeployError, InstanceStatus, Live, Plan, Retired};
 use crate::hardening::HardeningReport;
 use crate::reconcile::{Observed, Phase, Wish};
 use crate::seat::Seat;
@@ -24,6 +24,8 @@ pub(crate) struct Server {
     pub(crate) wish: Option<Arc<Plan>>,
     /// What requests are led to: the wish to fall back on.
     pub(crate) live: Option<Arc<Plan>>,
+    /// What requests were led to before that, to go back to.
+    pub(crate) previous: Option<Arc<Plan>>,
     pub(crate) waiting: Option<Waiting>,
     pub(crate) instances: BTreeMap<u64, Instance>,
 }
@@ -47,6 +49,11 @@ pub(crate) struct Instance {
     /// Falls in a row.
     pub(crate) falls: u32,
     pub(crate) restarts: u64,
+    /// Checks in a row that it did not pass while it served.
+    pub(crate) misses: u32,
+    pub(crate) last: Option<(u32, String)>,
+    /// Told once it is gone.
+    pub(crate) farewells: Vec<oneshot::Sender<Retired>>,
 }
 
 pub(crate) struct Running {
@@ -60,7 +67,9 @@ pub(crate) struct Running {
 pub(crate) enum Ending {
     /// After what is in flight.
     Drain,
-    /// At once: no request was ever led to it.
+    /// After what is in flight, if that does not take long: it cannot be reached any more.
+    DrainSoon,
+    /// At once: no request was ever led to it, or it does not answer.
     Kill,
 }
 
@@ -79,6 +88,25 @@ impl Server {
             routed: one.routed,
         });
         (wish.collect(), instances.collect())
+    }
+
+    /// Of plans with the same revision the one that is there stays, so that its instances remain its own.
+    pub(crate) fn known(&self, plan: Arc<Plan>) -> Arc<Plan> {
+        [&self.wish, &self.live, &self.previous]
+            .into_iter()
+            .flatten()
+            .find(|known| known.revision == plan.revision)
+            .map_or(plan, Arc::clone)
+    }
+
+    /// Requests are led to `plan` from now on.
+    pub(crate) fn led_to(&mut self, plan: &Arc<Plan>) {
+        if self.live.as_ref().is_some_and(|live| Arc::ptr_eq(live, plan)) {
+            return;
+        }
+        if let Some(before) = self.live.replace(Arc::clone(plan)) {
+            self.previous = Some(before);
+        }
     }
 
     pub(crate) fn overtake(&mut self) {
@@ -139,6 +167,39 @@ impl Server {
 }
 
 impl Instance {
+    pub(crate) fn new(plan: Arc<Plan>, seat: Arc<Seat>) -> Self {
+        Self {
+            plan,
+            seat,
+            phase: Phase::Starting,
+            routed: false,
+            served: false,
+            running: None,
+            falls: 0,
+            restarts: 0,
+            misses: 0,
+            last: None,
+            farewells: Vec::new(),
+        }
+    }
+
+    /// Asks its process to end. It may have ended just now, which is then on its way to be told.
+    pub(crate) fn end(&mut self, ending: Ending) {
+        if let Some(end) = self.running.as_mut().and_then(|running| running.end.take()) {
+            let _ = end.send(ending);
+        }
+    }
+
+    /// Tells who waits for it that it is gone.
+    pub(crate) fn bid_farewell(&mut self) {
+        let (pid, how) = self.last.take().unzip();
+        let revision = self.plan.revision.clone();
+        let retired = Retired { revision, pid, how };
+        for told in self.farewells.drain(..) {
+            let _ = told.send(retired.clone());
+        }
+    }
+
     pub(crate) fn status(&self) -> InstanceStatus {
         InstanceStatus {
             slug: self.plan.slug.clone(),
@@ -153,6 +214,21 @@ impl Instance {
 }
 
 impl State {
+    /// Where somebody listens or is to.
+    pub(crate) fn sockets(&self) -> HashSet<&Path> {
+        let instances = self.servers.values().flat_map(|server| server.instances.values());
+        instances.map(|one| one.seat.upstream.socket()).collect()
+    }
+
+    /// Which slug is led to which socket.
+    pub(crate) fn routed(&self) -> HashMap<&str, &Path> {
+        let instances = self.servers.values().flat_map(|server| server.instances.values());
+        instances
+            .filter(|one| one.routed)
+            .map(|one| (one.plan.slug.as_str(), one.seat.upstream.socket()))
+            .collect()
+    }
+
     pub(crate) fn instance(&mut self, slug: &str, number: u64) -> Option<&mut Instance> {
         self.servers.get_mut(slug)?.instances.get_mut(&number)
     }

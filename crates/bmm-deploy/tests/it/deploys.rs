@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bmm_deploy::{
     DeployError, DeployLimits, Deployer, Deployment, EgressProxy, Phase, Probe, ProcessRuntime,
-    ReadyIsEnough, RouterService, Routes, Target,
+    PublicSockets, ReadyIsEnough, Retired, RouterService, Routes, Target,
 };
 use bmm_net::Dialer;
 use bytes::Bytes;
@@ -43,27 +43,34 @@ trials!(
     no_config_byte_shows_in_debug_or_arguments,
 );
 
-struct World {
-    deployer: Deployer,
-    router: RouterService,
-    dir: TempDir,
+pub(crate) struct World {
+    pub(crate) deployer: Deployer,
+    pub(crate) router: RouterService,
+    pub(crate) dir: TempDir,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(Arc::new(ReadyIsEnough), DeployLimits::default())
     }
 
-    fn with(probe: Arc<dyn Probe>, limits: DeployLimits) -> Self {
+    pub(crate) fn with(probe: Arc<dyn Probe>, limits: DeployLimits) -> Self {
         let dir = TempDir::new().unwrap();
         let runtime = ProcessRuntime::new(launcher(), ROLE, dir.path().join("run")).unwrap();
         Self::over(runtime, dir, probe, limits)
     }
 
-    fn over(runtime: ProcessRuntime, dir: TempDir, probe: Arc<dyn Probe>, limits: DeployLimits) -> Self {
+    pub(crate) fn over(
+        runtime: ProcessRuntime,
+        dir: TempDir,
+        probe: Arc<dyn Probe>,
+        limits: DeployLimits,
+    ) -> Self {
         let routes = Routes::new();
         let egress = EgressProxy::new(Dialer::new(), || Box::pin(async { "{\"keys\":[]}".into() }));
-        let deployer = Deployer::with_limits(runtime, routes.clone(), egress, probe, limits);
+        let public = PublicSockets::new(dir.path().join("run/public")).unwrap();
+        let deployer =
+            Deployer::with_limits(runtime, routes.clone(), egress, probe, limits).with_public_sockets(public);
         Self {
             deployer,
             router: RouterService::new(routes),
@@ -71,21 +78,24 @@ impl World {
         }
     }
 
-    async fn roll(&self, slug: &str, config: &Config) -> Result<bmm_deploy::Live, DeployError> {
+    pub(crate) async fn roll(&self, slug: &str, config: &Config) -> Result<bmm_deploy::Live, DeployError> {
         self.deployer
             .roll(Deployment::new(slug, config.revision.clone(), config.bytes()))
             .await
     }
 
-    async fn get(&self, path: &str) -> (StatusCode, String) {
+    pub(crate) async fn get(&self, path: &str) -> (StatusCode, String) {
         get(&self.router, path).await
     }
 
-    fn sockets(&self) -> usize {
-        std::fs::read_dir(self.dir.path().join("run")).unwrap().count()
+    /// Sockets and whatever else, but for the directory of the public ones, in which there is one per routed server.
+    pub(crate) fn sockets(&self) -> usize {
+        let public = std::fs::read_dir(self.dir.path().join("run/public")).unwrap();
+        assert_eq!(public.count(), self.deployer.routes().list().len());
+        std::fs::read_dir(self.dir.path().join("run")).unwrap().count() - 1
     }
 
-    fn restarts(&self, slug: &str) -> u64 {
+    pub(crate) fn restarts(&self, slug: &str) -> u64 {
         self.deployer
             .status()
             .iter()
@@ -106,12 +116,12 @@ pub(crate) async fn get(router: &RouterService, path: &str) -> (StatusCode, Stri
     }
 }
 
-fn kill(pid: u32) {
+pub(crate) fn kill(pid: u32) {
     let pid = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
 }
 
-fn is_running(pid: u32) -> bool {
+pub(crate) fn is_running(pid: u32) -> bool {
     Path::new(&format!("/proc/{pid}")).exists()
 }
 
@@ -124,11 +134,18 @@ async fn a_rolled_server_serves_and_is_removed_without_a_trace() {
         (StatusCode::OK, "1".to_owned())
     );
     assert!(is_running(live.pid));
-    assert!(world.deployer.remove("demo").await);
+    let removed = world.deployer.remove("demo").await.unwrap();
+    assert_eq!((removed.slug.as_str(), removed.was_routed), ("demo", true));
+    let retired = Retired {
+        revision: "1".to_owned(),
+        pid: Some(live.pid),
+        how: Some("exit code 0".to_owned()),
+    };
+    assert_eq!(removed.runners, [retired]);
     assert_eq!(world.get("/demo/revision").await.0, StatusCode::NOT_FOUND);
     assert!(!is_running(live.pid));
     assert_eq!((world.sockets(), world.deployer.status().len()), (0, 0));
-    assert!(!world.deployer.remove("demo").await);
+    assert_eq!(world.deployer.remove("demo").await, None);
 }
 
 /// Where root starts them; an ordinary user's servers are kept apart by their namespaces alone.
@@ -421,7 +438,7 @@ async fn a_runner_that_does_not_drain_is_killed_in_time() {
         .await
         .unwrap();
     let begun = Instant::now();
-    assert!(world.deployer.remove("demo").await);
+    assert!(world.deployer.remove("demo").await.is_some());
     assert!(begun.elapsed() >= Duration::from_millis(200) && begun.elapsed() < Duration::from_secs(5));
     assert!(!is_running(live.pid));
 }
@@ -500,7 +517,7 @@ async fn a_removal_ends_although_the_slug_is_deployed_again() {
     .await;
     world.roll("demo", &Config::new("2")).await.unwrap();
     let removed = tokio::time::timeout(Duration::from_secs(10), removal).await;
-    assert!(removed.expect("the removal returns").unwrap());
+    assert!(removed.expect("the removal returns").unwrap().is_some());
     assert!(!is_running(first.pid));
     assert_eq!(world.get("/demo/revision").await.1, "2");
     world.deployer.shutdown().await;

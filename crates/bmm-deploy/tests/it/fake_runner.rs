@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bmm_cage::Inherited;
@@ -10,6 +11,8 @@ use bmm_cage::door::egress::EgressDoor;
 use bmm_cage::door::{Guest, Order};
 use bytes::Bytes;
 use http::{Request, Response};
+use http_body_util::channel::Channel;
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -40,6 +43,9 @@ pub(crate) struct Config {
     /// Do not drain.
     #[serde(default)]
     pub(crate) stubborn: bool,
+    /// Go on accepting for this long when told to drain, instead of for 200 ms.
+    #[serde(default)]
+    pub(crate) linger_ms: Option<u64>,
 }
 
 impl Config {
@@ -81,6 +87,7 @@ async fn serve(inherited: Inherited) {
     let server = Arc::new(Server {
         config: config.clone(),
         egress: EgressDoor::new(handover.egress).unwrap(),
+        hung: AtomicBool::new(false),
     });
     host.ready().await.unwrap();
     if config.chatter {
@@ -92,27 +99,14 @@ async fn serve(inherited: Inherited) {
             std::process::exit(3);
         });
     }
-    let draining = watch::Sender::new(false);
-    let connections = Arc::new(());
+    let leaving = Leaving {
+        last_answers: watch::Sender::new(false),
+        close: watch::Sender::new(false),
+        connections: Arc::new(()),
+    };
     loop {
         tokio::select! {
-            accepted = listener.accept() => {
-                let (stream, _) = accepted.unwrap();
-                let (server, mut drain, held) = (Arc::clone(&server), draining.subscribe(), Arc::clone(&connections));
-                tokio::spawn(async move {
-                    let service = service_fn(|request| server.answer(request));
-                    let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-                    tokio::pin!(connection);
-                    tokio::select! {
-                        _ = connection.as_mut() => {}
-                        () = async { drop(drain.wait_for(|drain| *drain).await) } => {
-                            connection.as_mut().graceful_shutdown();
-                            let _ = connection.await;
-                        }
-                    }
-                    drop(held);
-                });
-            }
+            accepted = listener.accept() => leaving.take(accepted.unwrap().0, &server),
             order = host.order() => match order {
                 Order::HostGone => std::process::exit(0),
                 Order::Drain if config.stubborn => {}
@@ -120,19 +114,85 @@ async fn serve(inherited: Inherited) {
             },
         }
     }
-    draining.send_replace(true);
-    while Arc::strong_count(&connections) > 1 {
+    // As the real one: who is on the way in is taken in, and nobody is kept.
+    leaving.last_answers.send_replace(true);
+    let linger = tokio::time::sleep(Duration::from_millis(config.linger_ms.unwrap_or(200)));
+    tokio::pin!(linger);
+    loop {
+        tokio::select! {
+            biased;
+            accepted = listener.accept() => leaving.take(accepted.unwrap().0, &server),
+            () = &mut linger => break,
+        }
+    }
+    drop(listener);
+    leaving.close.send_replace(true);
+    while Arc::strong_count(&leaving.connections) > 1 {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
 
+struct Leaving {
+    last_answers: watch::Sender<bool>,
+    close: watch::Sender<bool>,
+    connections: Arc<()>,
+}
+
+impl Leaving {
+    fn take(&self, stream: tokio::net::UnixStream, server: &Arc<Server>) {
+        let (server, held) = (Arc::clone(server), Arc::clone(&self.connections));
+        let (last_answers, mut close) = (self.last_answers.subscribe(), self.close.subscribe());
+        tokio::spawn(async move {
+            let asked = Arc::new(AtomicBool::new(false));
+            let service = service_fn(|request| {
+                asked.store(true, Ordering::Relaxed);
+                let (server, last) = (Arc::clone(&server), last_answers.clone());
+                async move {
+                    let mut answer = server.answer(request).await?;
+                    if *last.borrow() {
+                        answer
+                            .headers_mut()
+                            .insert("connection", "close".parse().unwrap());
+                    }
+                    Ok::<_, Infallible>(answer)
+                }
+            });
+            let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            tokio::pin!(connection);
+            tokio::select! {
+                biased;
+                _ = connection.as_mut() => {}
+                () = async { drop(close.wait_for(|close| *close).await) } => {
+                    connection.as_mut().graceful_shutdown();
+                    let patience = tokio::time::sleep(Duration::from_secs(1));
+                    tokio::select! {
+                        biased;
+                        _ = connection.as_mut() => {}
+                        () = patience, if !asked.load(Ordering::Relaxed) => {}
+                    }
+                    if asked.load(Ordering::Relaxed) {
+                        let _ = connection.await;
+                    }
+                }
+            }
+            drop(held);
+        });
+    }
+}
+
+type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
+
 struct Server {
     config: Config,
     egress: EgressDoor,
+    hung: AtomicBool,
 }
 
 impl Server {
-    async fn answer(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Answer, Infallible> {
+        if self.hung.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
         let query = request.uri().query().unwrap_or_default().to_owned();
         let text = match request.uri().path() {
             "/revision" => self.config.revision.clone(),
@@ -141,10 +201,30 @@ impl Server {
                 tokio::time::sleep(Duration::from_millis(query.parse().unwrap())).await;
                 self.config.revision.clone()
             }
+            // `query` pieces, 10 ms apart, each the revision and a space.
+            "/stream" => {
+                let (mut sender, body) = Channel::<Bytes, Infallible>::new(1);
+                let pieces: u32 = query.parse().unwrap();
+                tokio::spawn(async move {
+                    for _ in 0..pieces {
+                        let piece = format!("{} ", self.config.revision);
+                        if sender.send_data(piece.into()).await.is_err() {
+                            return;
+                        }
+                        tokio::time::sleep(Duration::from_millis(10)).await;
+                    }
+                });
+                return Ok(Response::new(body.boxed_unsync()));
+            }
+            // Answers nothing from now on, without ending.
+            "/hang" => {
+                self.hung.store(true, Ordering::Relaxed);
+                "hangs".to_owned()
+            }
             "/exit" => std::process::exit(7),
             "/echo" => {
                 let body = request.into_body().collect().await.unwrap().to_bytes();
-                return Ok(Response::new(Full::new(body)));
+                return Ok(Response::new(Full::new(body).boxed_unsync()));
             }
             // Says `query` to the egress proxy, with `+` for a space, and returns what comes back.
             "/egress" => {
@@ -157,6 +237,6 @@ impl Server {
             }
             path => path.to_owned(),
         };
-        Ok(Response::new(Full::from(text)))
+        Ok(Response::new(Full::from(text).boxed_unsync()))
     }
 }

@@ -29,7 +29,7 @@ fn phases() -> impl Strategy<Value = Phase> {
     ]
 }
 
-/// Any state that can be: at most one instance of a slug is routed, and only one that was healthy.
+/// Any state that can be: at most one instance of a slug is routed, and only one that was found healthy once.
 fn worlds() -> impl Strategy<Value = (Vec<Wish>, Vec<Observed>)> {
     let wish = |slug: &'static str| {
         prop::option::of((1..4_u8).prop_map(move |revision| Wish {
@@ -44,7 +44,11 @@ fn worlds() -> impl Strategy<Value = (Vec<Wish>, Vec<Observed>)> {
             .into_iter()
             .enumerate()
             .map(|(number, (slug, revision, phase, routed))| {
-                let serves = matches!(phase, Phase::Healthy | Phase::Down { .. } | Phase::Restarting);
+                // One that was started again is checked while requests are led to it.
+                let serves = matches!(
+                    phase,
+                    Phase::Ready | Phase::Probing | Phase::Healthy | Phase::Down { .. } | Phase::Restarting
+                );
                 let routed = routed && serves && !routed_slugs.contains(&slug);
                 if routed {
                     routed_slugs.push(slug);
@@ -127,7 +131,8 @@ fn apply(world: &mut Vec<Observed>, plan: &[Action]) {
     for one in world {
         one.phase = match one.phase {
             Phase::Starting => Phase::Ready,
-            Phase::Probing | Phase::Restarting => Phase::Healthy,
+            Phase::Restarting => Phase::Ready,
+            Phase::Probing => Phase::Healthy,
             Phase::Down { .. } => Phase::Down { due: true },
             Phase::Draining => Phase::Gone,
             phase => phase,
