@@ -80,6 +80,35 @@ pub(crate) fn remove_claims(headers: &mut HeaderMap) {
     headers.remove(EXPECT);
 }
 
+/// What belongs to everything under the site's name, and not to the server that is asked: the session of its pages among it.
+const OF_THE_SITE_IN_REQUESTS: [&str; 1] = ["cookie"];
+
+/// What would hold for everything under the site's name, and is not for one server to say.
+const OF_THE_SITE_IN_ANSWERS: [&str; 8] = [
+    "set-cookie",
+    "clear-site-data",
+    "strict-transport-security",
+    "service-worker-allowed",
+    "alt-svc",
+    "nel",
+    "report-to",
+    "accept-ch",
+];
+
+/// Removes from a request what a server has no business with.
+pub(crate) fn keep_from_server(headers: &mut HeaderMap) {
+    for name in OF_THE_SITE_IN_REQUESTS {
+        headers.remove(name);
+    }
+}
+
+/// Removes from an answer what would reach beyond the server.
+pub(crate) fn keep_to_server(headers: &mut HeaderMap) {
+    for name in OF_THE_SITE_IN_ANSWERS {
+        headers.remove(name);
+    }
+}
+
 /// Whether everybody reads this path alike.
 fn is_plain(path: &str) -> bool {
     let Some(segments) = path.strip_prefix('/') else {

@@ -19,7 +19,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use tower_service::Service;
 
-use crate::forward::{destination, remove_claims, remove_hop_by_hop};
+use crate::forward::{destination, keep_from_server, keep_to_server, remove_claims, remove_hop_by_hop};
 use crate::routes::Routes;
 use crate::upstream::BoxError;
 
@@ -30,7 +30,9 @@ use crate::upstream::BoxError;
 /// - Everything else is a 404 as JSON, so mount your own routes first and this as the fallback.
 ///
 /// Bodies stream in both directions as they come. A request is sent at most once: while a server is being restarted it
-/// waits for the connection, but what may have reached a server is never repeated.
+/// waits for the connection, but what may have reached a server is never repeated. All servers and the site's own pages share one
+/// origin: a server sees none of its cookies, and sets nothing (cookies, `Strict-Transport-Security`, `Clear-Site-Data`) that would hold
+/// beyond itself.
 #[derive(Clone, Debug)]
 pub struct RouterService {
     routes: Routes,
@@ -75,6 +77,7 @@ impl RouterService {
 
         remove_hop_by_hop(&mut parts.headers);
         remove_claims(&mut parts.headers);
+        keep_from_server(&mut parts.headers);
         keep_host(&mut parts.headers, &parts.uri);
         let mut request = Request::new(body.map_err(Into::into).boxed_unsync());
         *request.method_mut() = parts.method;
@@ -102,6 +105,7 @@ impl RouterService {
         };
         let (mut parts, body) = answer.into_parts();
         remove_hop_by_hop(&mut parts.headers);
+        keep_to_server(&mut parts.headers);
         parts.version = Version::HTTP_11;
         parts.extensions.clear();
         Ok(Response::from_parts(

@@ -28,6 +28,7 @@ trials!(
     the_path_inserted_metadata_is_rewritten,
     the_host_header_stays_and_claims_of_forwarding_go,
     answers_lose_the_headers_of_their_connection,
+    a_server_neither_sees_nor_sets_what_belongs_to_the_site,
     a_body_goes_through_both_ways,
     a_stream_is_not_buffered,
     a_request_body_is_not_buffered,
@@ -203,6 +204,46 @@ async fn answers_lose_the_headers_of_their_connection() {
     let answer = RouterService::new(routes).handle(get("/demo/mcp")).await;
     assert!(answer.headers().contains_key("x-kept"));
     assert!(!answer.headers().contains_key("connection") && !answer.headers().contains_key("x-inner"));
+}
+
+/// Servers are other people's, and the pages of the site share their origin.
+async fn a_server_neither_sees_nor_sets_what_belongs_to_the_site() {
+    let mirror = Mirror::new(&["demo"]);
+    let request = Request::get("/demo/mcp")
+        .header("host", "mcp.example.com")
+        .header("cookie", "__Host-session=a; other=b")
+        .header("cookie", "third=c")
+        .body(Full::<Bytes>::default())
+        .unwrap();
+    let body = json_of(mirror.router.handle(request).await).await;
+    assert_eq!(body["headers"], json!({ "host": "mcp.example.com" }));
+
+    let dir = TempDir::new().unwrap();
+    let socket = dir.path().join("s");
+    const TAKEN: [&str; 8] = [
+        "set-cookie",
+        "clear-site-data",
+        "strict-transport-security",
+        "service-worker-allowed",
+        "alt-svc",
+        "nel",
+        "report-to",
+        "accept-ch",
+    ];
+    serve(&socket, |_| async {
+        let mut answer = Response::builder().header("mcp-session-id", "s");
+        for name in TAKEN {
+            answer = answer.header(name, "x").header(name, "y");
+        }
+        answer.body(Full::from("{}")).unwrap()
+    });
+    let routes = Routes::new();
+    routes.set("demo", Upstream::unix(socket)).unwrap();
+    let answer = RouterService::new(routes).handle(get("/demo/mcp")).await;
+    assert!(answer.headers().contains_key("mcp-session-id"));
+    for name in TAKEN {
+        assert!(!answer.headers().contains_key(name), "{name}");
+    }
 }
 
 async fn a_body_goes_through_both_ways() {
