@@ -12,6 +12,7 @@ use crate::workspace::{Workspace, cargo};
 
 /// The tests that take their size from `BMM_SCALE`: package and a part of their names.
 const SCALED: &[(&str, &str)] = &[
+    ("bmm-deploy", "rolls::"),
     ("bmm-oauth", "double_click::"),
     ("bmm-runner", "exhaustion::"),
     ("bmm-vault", "load::"),

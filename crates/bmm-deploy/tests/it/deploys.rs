@@ -1,6 +1,6 @@
 //! Real caged processes under a real deployer.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -93,6 +93,10 @@ impl World {
         let public = std::fs::read_dir(self.dir.path().join("run/public")).unwrap();
         assert_eq!(public.count(), self.deployer.routes().list().len());
         std::fs::read_dir(self.dir.path().join("run")).unwrap().count() - 1
+    }
+
+    pub(crate) fn public(&self, slug: &str) -> PathBuf {
+        self.dir.path().join(format!("run/public/{slug}.sock"))
     }
 
     pub(crate) fn restarts(&self, slug: &str) -> u64 {

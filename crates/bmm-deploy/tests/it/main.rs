@@ -20,8 +20,10 @@ mod deploys;
 mod docker;
 mod egress;
 mod fake_runner;
+mod load;
 mod pathmap;
 mod plans;
+mod rolls;
 mod routing;
 
 static LAUNCHER: OnceLock<Launcher> = OnceLock::new();
@@ -42,6 +44,7 @@ fn main() {
         egress::trials(),
         pathmap::trials(),
         plans::trials(),
+        rolls::trials(),
         routing::trials(),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials.into_iter().flatten().collect()).exit();
@@ -57,6 +60,14 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Future<Output = ()>,
 {
+    trial_within(name, Duration::from_secs(60), test)
+}
+
+fn trial_within<F, T>(name: &str, within: Duration, test: F) -> Trial
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Future<Output = ()>,
+{
     Trial::test(name, move || {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -64,8 +75,8 @@ where
             .build()
             .unwrap();
         runtime
-            .block_on(async { tokio::time::timeout(Duration::from_secs(60), test()).await })
-            .map_err(|_| "took longer than a minute".into())
+            .block_on(async { tokio::time::timeout(within, test()).await })
+            .map_err(|_| format!("took longer than {within:?}").into())
     })
 }
 

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use libtest_mimic::Trial;
 
+pub(crate) use parts::Nginx;
+
 mod parts;
 mod writers;
 
@@ -13,7 +15,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 /// The executable of nginx, or `None` where its tests are left out.
-fn nginx() -> Option<PathBuf> {
+pub(crate) fn nginx() -> Option<PathBuf> {
     std::env::var_os("BMM_TEST_NGINX").map(PathBuf::from)
 }
 
