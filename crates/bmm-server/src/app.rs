@@ -14,13 +14,14 @@ use std::sync::Arc;
 
 use axum::{Router, middleware};
 use bmm_cage::Launcher;
-use bmm_deploy::{Deployer, EgressProxy, ProcessRuntime, RouterService, Routes, Site};
+use bmm_deploy::{Deployer, EgressProxy, ProcessRuntime, RouterService, Routes, Runtime, Site};
 use bmm_net::{Dialer, Fetcher};
 use bmm_oauth::{AsConfig, AuthorizationServer, SignIn, SigningKeys};
 use bmm_oauth::{Clock, Issuer, SystemClock};
 use bmm_runner::RUNNER_ROLE;
 
 use crate::browser_guard::{self, HostGuard};
+use crate::containers::Containers;
 use crate::data_dir::DataDir;
 use crate::deploy::{Deploys, Expected, HealthProbe};
 use crate::public_url::PublicUrl;
@@ -39,13 +40,21 @@ pub(crate) struct App {
     pub(crate) router: Router,
 }
 
+/// What runs the servers.
+pub(crate) enum RunsOn<'a> {
+    /// Caged child processes.
+    Processes(Launcher),
+    /// Containers.
+    Containers(&'a Containers),
+}
+
 impl App {
     /// Builds all parts over a data directory. Nothing is deployed yet.
     pub(crate) async fn build(
         dir: &DataDir,
         public_url: &PublicUrl,
         listening: SocketAddr,
-        launcher: Launcher,
+        runs_on: RunsOn<'_>,
     ) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let site = Arc::new(Site::new(public_url.as_str())?);
@@ -67,7 +76,7 @@ impl App {
         )
         .with_fetcher(Fetcher::new());
 
-        // Servers: caged processes, reached over sockets, with the egress proxy as their only way out.
+        // Servers: caged processes or containers, reached over sockets, with the egress proxy as their only way out.
         let routes = Routes::new();
         let (jwks, revocations) = (authorization_server.clone(), authorization_server.clone());
         let egress = EgressProxy::new(Dialer::new(), move || {
@@ -91,7 +100,12 @@ impl App {
             site: Arc::clone(&site),
             expected: Arc::clone(&expected),
         };
-        let runtime = ProcessRuntime::new(launcher, RUNNER_ROLE.name, dir.run())?;
+        let runtime: Arc<dyn Runtime> = match runs_on {
+            RunsOn::Processes(launcher) => {
+                Arc::new(ProcessRuntime::new(launcher, RUNNER_ROLE.name, dir.run())?)
+            }
+            RunsOn::Containers(containers) => Arc::new(containers.runtime(&db, dir).await?),
+        };
         let deployer = Deployer::new(runtime, routes.clone(), egress, Arc::new(probe));
         let deploys = Arc::new(Deploys::new(
             db.clone(),

@@ -40,6 +40,9 @@ pub(crate) enum Command {
     Scan(ScanArgs),
     /// Run one spec as an MCP server by itself, without sign-in
     Run(RunArgs),
+    /// Look after the image that `bmm up --runtime docker` makes containers of
+    #[command(subcommand)]
+    Image(ImageCommand),
     /// Run the examples written in a spec, without a network: exit code 0 all hold, 1 some do not, 64 unusable
     Test(TestArgs),
 }
@@ -59,6 +62,8 @@ pub(crate) struct UpArgs {
     /// What runs the servers
     #[arg(long, value_enum, default_value = "process")]
     pub(crate) runtime: Runtime,
+    #[command(flatten)]
+    pub(crate) docker: DockerArg,
     /// Print one line of JSON once everything serves, for scripts
     #[arg(long)]
     pub(crate) json: bool,
@@ -71,6 +76,39 @@ pub(crate) struct UpArgs {
 pub(crate) enum Runtime {
     /// Caged child processes of this one
     Process,
+    /// Hardened containers of a Docker or Podman daemon
+    Docker,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DockerArg {
+    /// API socket of the Docker or Podman daemon, on this machine
+    #[arg(long, value_name = "PATH", default_value = "/var/run/docker.sock", value_parser = socket_path)]
+    pub(crate) docker_socket: PathBuf,
+}
+
+/// Also as other tools write it: `unix:///run/docker.sock`.
+fn socket_path(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text.strip_prefix("unix://").unwrap_or(text));
+    if path.is_absolute() {
+        Ok(path)
+    } else {
+        Err("an absolute path of a Unix socket is needed; containers run on this machine only".to_owned())
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    /// Make the image of this program, if the daemon does not have it yet, and print its ID; no registry is asked
+    Build(ImageArgs),
+    /// Remove the images of other versions of this program that no container was made of
+    Prune(ImageArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImageArgs {
+    #[command(flatten)]
+    pub(crate) docker: DockerArg,
 }
 
 #[derive(Debug, Args)]

@@ -139,6 +139,10 @@ impl DataDir {
         }
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.root
+    }
+
     pub(crate) fn database(&self) -> PathBuf {
         self.root.join("bmm.db")
     }

@@ -5,6 +5,7 @@ mod browser_guard;
 mod cli;
 mod client_lines;
 mod commands;
+mod containers;
 mod data_dir;
 mod db;
 mod deploy;

@@ -15,8 +15,8 @@ use tokio::time::{sleep, timeout};
 use super::control::{self, ControlSocket, Guest};
 use super::{Body, LaunchError, Launched, RunnerName, Runtime};
 use crate::container::{
-    ContainerId, ContainerLimits, ContainerPlan, ContainerSpec, Docker, DockerError, Hardening, ImageId,
-    UidRange, label,
+    ContainerId, ContainerLimits, ContainerPlan, ContainerSpec, DaemonFacts, Docker, DockerError, Hardening,
+    ImageId, SECCOMP_PROFILE, UidRange, label,
 };
 use crate::hardening::HardeningReport;
 use crate::seat::{RuntimeError, Seats};
@@ -27,9 +27,9 @@ pub struct DockerRuntime {
     image: ImageId,
     instance: String,
     seats: Seats,
-    uids: UidRange,
-    /// Whether a container's user has another number outside.
-    maps_users: bool,
+    facts: DaemonFacts,
+    /// For a daemon that reads it from a file.
+    seccomp_file: Option<PathBuf>,
     limits: ContainerLimits,
     hardening: Hardening,
     cage: Cage,
@@ -49,19 +49,16 @@ impl DockerRuntime {
         let run_dir = run_dir.into();
         let run_dir = std::path::absolute(&run_dir).unwrap_or(run_dir);
         let seats = Seats::new(&run_dir)?;
-        control::clear(seats.run_dir()).map_err(|source| RuntimeError { run_dir, source })?;
-        let maps_users = maps_users(&docker).await?;
+        let facts = docker.facts().await?;
+        let seccomp_file = facts.podman.then(|| run_dir.join("seccomp.json"));
+        prepare(&run_dir, seccomp_file.as_deref()).map_err(|source| RuntimeError { run_dir, source })?;
         Ok(Self {
             docker,
             image,
             instance: instance.into(),
             seats,
-            uids: if maps_users {
-                UidRange::MAPPED
-            } else {
-                UidRange::HOST
-            },
-            maps_users,
+            facts,
+            seccomp_file,
             limits: ContainerLimits::default(),
             hardening: Hardening::Required,
             cage: Cage::new(Profile::Runner),
@@ -88,10 +85,11 @@ impl DockerRuntime {
                 "INSECURE: container hardening is disabled; this server runs with what the daemon gives to anybody"
             );
         }
-        let place = self.ours.enter(self.uids, &self.instance, name.seat)?;
-        let guest = match self.maps_users {
-            true => Guest::Mapped,
-            false => Guest::User(place.uid),
+        let place = self.ours.enter(self.facts.uids(), &self.instance, name.seat)?;
+        let guest = if self.facts.rootless || self.facts.userns_remap {
+            Guest::Mapped
+        } else {
+            Guest::User(place.uid)
         };
         let directory = format!("{}.{}", name.slug, name.seat);
         let control = ControlSocket::bind(self.seats.run_dir(), &directory, guest)?;
@@ -133,7 +131,7 @@ impl DockerRuntime {
             control_dir: control_dir.to_owned(),
             limits: self.limits.clone(),
             oci_runtime: None,
-            seccomp_file: None,
+            seccomp_file: self.seccomp_file.clone(),
             hardening: self.hardening,
         };
         Ok(spec.plan()?)
@@ -251,6 +249,7 @@ impl fmt::Debug for DockerRuntime {
             .field("image", &self.image)
             .field("instance", &self.instance)
             .field("seats", &self.seats)
+            .field("facts", &self.facts)
             .finish_non_exhaustive()
     }
 }
@@ -412,16 +411,12 @@ async fn hardening(_: &Docker, _: &ContainerId, _: &ContainerPlan) -> Result<Har
     Ok(HardeningReport::default())
 }
 
-/// Whether containers are in a user namespace: a rootless daemon, or one with `userns-remap`.
-async fn maps_users(docker: &Docker) -> Result<bool, DockerError> {
-    let info = docker.client().info().await;
-    let info = info.map_err(|error| DockerError::new("describe itself", error))?;
-    let options = info.security_options.unwrap_or_default();
-    Ok(options.iter().any(|option| {
-        option
-            .split(',')
-            .any(|part| part == "name=userns" || part == "name=rootless")
-    }))
+fn prepare(run_dir: &Path, seccomp_file: Option<&Path>) -> std::io::Result<()> {
+    control::clear(run_dir)?;
+    match seccomp_file {
+        Some(path) => std::fs::write(path, SECCOMP_PROFILE),
+        None => Ok(()),
+    }
 }
 
 async fn ended_early(docker: &Docker, id: &ContainerId, code: i64) -> LaunchError {

@@ -3,6 +3,7 @@
 mod backup;
 mod call;
 pub(crate) mod failure;
+mod image;
 mod import;
 mod keys;
 mod login_link;
@@ -35,6 +36,7 @@ pub(crate) async fn run(cli: Cli, launcher: Launcher) -> ExitCode {
         Command::Import(args) => import::import(&args),
         Command::Scan(args) => Ok(scan::scan(args).await),
         Command::Run(args) => run::run(args, launcher).await,
+        Command::Image(command) => image::image(command).await,
         Command::Test(args) => test::test(args, launcher).await,
     };
     done.unwrap_or_else(|error| failure::tell(&error))

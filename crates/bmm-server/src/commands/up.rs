@@ -13,11 +13,12 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::app::App;
-use crate::cli::UpArgs;
+use crate::app::{App, RunsOn};
+use crate::cli::{Runtime, UpArgs};
 use crate::client_lines::{own_command, quote};
 use crate::commands::login_link::PUBLIC_URL;
 use crate::commands::spec_file;
+use crate::containers::Containers;
 use crate::data_dir::{DataDir, default_path};
 use crate::deploy::Admitted;
 use crate::key_care;
@@ -49,7 +50,18 @@ pub(crate) async fn up(args: UpArgs, launcher: Launcher) -> anyhow::Result<ExitC
     let listening = listener.local_addr().context("the listening address")?;
     let public_url = PublicUrl::decide(args.public_url.as_deref(), listening, args.insecure_http)?;
 
-    let app = App::build(&dir, &public_url, listening, launcher).await?;
+    let containers = match args.runtime {
+        Runtime::Process => None,
+        Runtime::Docker => {
+            progress(&args, "preparing the image …");
+            Some(Containers::prepare(&args.docker.docker_socket).await?)
+        }
+    };
+    let runs_on = match &containers {
+        None => RunsOn::Processes(launcher),
+        Some(containers) => RunsOn::Containers(containers),
+    };
+    let app = App::build(&dir, &public_url, listening, runs_on).await?;
     if specs.is_empty() && app.storage.db.servers().await?.is_empty() {
         specs.push(
             admit(DEMO.as_bytes().to_vec())
@@ -74,6 +86,11 @@ pub(crate) async fn up(args: UpArgs, launcher: Launcher) -> anyhow::Result<ExitC
         None => ExitCode::SUCCESS,
         Some(Err(error)) => super::failure::tell(&error),
         Some(Ok(())) => {
+            if let Some(containers) = &containers
+                && let Err(error) = containers.collect().await
+            {
+                tracing::warn!(error = %format_args!("{error:#}"), "cannot remove old images");
+            }
             tokio::select! {
                 () = app.deploys.follow_secrets() => {}
                 () = key_care::keep(&app, dir.kek()) => {}
@@ -117,12 +134,7 @@ pub(crate) fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send + 
 }
 
 async fn start(args: &UpArgs, app: &App, public_url: &PublicUrl, specs: Vec<Admitted>) -> anyhow::Result<()> {
-    let progress = |text: &str| {
-        if !args.json && std::io::stderr().is_terminal() {
-            eprintln!("{text}");
-        }
-    };
-    progress("starting servers …");
+    progress(args, "starting servers …");
     for error in app.deploys.resume(&specs).await? {
         eprintln!("bmm: {error:#}");
     }
@@ -152,6 +164,12 @@ async fn start(args: &UpArgs, app: &App, public_url: &PublicUrl, specs: Vec<Admi
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     Ok(())
+}
+
+fn progress(args: &UpArgs, text: &str) {
+    if !args.json && std::io::stderr().is_terminal() {
+        eprintln!("{text}");
+    }
 }
 
 async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {

@@ -10,6 +10,7 @@ mod attacks;
 mod bmm;
 mod clients;
 mod conformance;
+mod containers;
 mod http;
 mod keys;
 mod node;

@@ -1,7 +1,7 @@
 //! A deployer over the daemon that `cargo xtask test` has started, and what is left on it.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bmm_deploy::container::{Docker, ImageId, label};
@@ -12,6 +12,7 @@ use bmm_deploy::{
 use bmm_net::Dialer;
 use http::StatusCode;
 use tempfile::TempDir;
+use tokio::sync::OnceCell;
 
 use crate::deploys::get;
 use crate::fake_runner::Config;
@@ -106,31 +107,15 @@ pub(super) async fn docker() -> Docker {
 }
 
 /// This program as an image, made once.
-pub(super) async fn image(_docker: &Docker) -> ImageId {
-    static IMAGE: OnceLock<ImageId> = OnceLock::new();
-    let make = || {
-        let script = r#"set -e
-            root=$(mktemp -d); trap 'rm -rf "$root"' EXIT
-            cp "$0" "$root/bmm"
-            for library in $(ldd "$0" | grep -o '/[^ ]*'); do
-                mkdir -p "$root$(dirname "$library")"; cp -L "$library" "$root$library"
-            done
-            mkdir -p "$root/run/bmm" "$root/tmp" "$root/proc" "$root/sys" "$root/dev" "$root/etc"
-            tar -C "$root" -c . | docker --host="unix://$1" import -"#;
-        let mut command = std::process::Command::new("sh");
-        command
-            .args(["-c", script])
-            .arg(std::env::current_exe().unwrap())
-            .arg(socket());
-        let output = command.output().unwrap();
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
-    };
-    tokio::task::block_in_place(|| IMAGE.get_or_init(make).clone())
+pub(super) async fn image(docker: &Docker) -> ImageId {
+    static IMAGE: OnceCell<ImageId> = OnceCell::const_new();
+    let made = IMAGE.get_or_init(async || {
+        docker
+            .build_image(&std::env::current_exe().unwrap())
+            .await
+            .unwrap()
+    });
+    made.await.clone()
 }
 
 /// The Docker command line: what somebody else than bmm does with the daemon.
