@@ -373,6 +373,7 @@ impl Inner {
         let Some(plan) = server.wish.clone() else { return };
         match self.runtime.seats().seat(slug) {
             Ok(seat) => {
+                tracing::trace!(slug, seat = seat.number, "a socket is there");
                 let seat = Arc::new(seat);
                 let instance = Instance::new(Arc::clone(&plan), Arc::clone(&seat));
                 server.instances.insert(seat.number, instance);

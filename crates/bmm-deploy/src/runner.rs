@@ -52,13 +52,17 @@ pub(crate) async fn start(
         report,
         mut body,
     } = runtime.launch(&name, within).await?;
+    tracing::trace!(slug = name.slug, seat = name.seat, "a runner is there");
     match introduce(plan, seat, egress, within, channel).await {
-        Ok((door, egress)) => Ok(Runner {
-            body,
-            report,
-            door,
-            _egress: egress,
-        }),
+        Ok((door, egress)) => {
+            tracing::trace!(slug = name.slug, seat = name.seat, "it has what it needs");
+            Ok(Runner {
+                body,
+                report,
+                door,
+                _egress: egress,
+            })
+        }
         Err(error) => {
             // One that ended by itself can tell how.
             let ended = match error {

@@ -16,6 +16,7 @@ use libtest_mimic::{Arguments, Trial};
 
 mod attacks;
 mod container;
+mod crashes;
 mod deploys;
 mod docker;
 mod egress;
@@ -36,9 +37,11 @@ fn main() {
         run: fake_runner::run,
     }));
     LAUNCHER.set(launcher).expect("set once");
+    crashes::play_if_asked();
     let trials = [
         attacks::trials(),
         container::trials(),
+        crashes::trials(),
         deploys::trials(),
         docker::trials(),
         egress::trials(),
