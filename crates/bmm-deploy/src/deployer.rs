@@ -279,8 +279,12 @@ impl Inner {
             let plan = reconcile(&wishes, &observed);
             for action in &plan {
                 tracing::debug!(slug, ?action, "deployer");
-                self.act(action, slug, server);
-                tracing::trace!(slug, ?action, "done");
+                let acted = self.act(action, slug, server);
+                tracing::trace!(slug, ?action, acted, "done");
+                if !acted {
+                    // What comes after it was to come after it: the next plan is made from what is.
+                    break;
+                }
             }
             if plan.is_empty() {
                 server.tell();
@@ -293,7 +297,8 @@ impl Inner {
         }
     }
 
-    fn act(self: &Arc<Self>, action: &Action, slug: &str, server: &mut Server) {
+    /// Takes a step; `false` if it could not be taken, and has been given up.
+    fn act(self: &Arc<Self>, action: &Action, slug: &str, server: &mut Server) -> bool {
         match action {
             Action::Start { .. } => self.start_new(slug, server),
             Action::Unroute { .. } => {
@@ -305,48 +310,17 @@ impl Inner {
                 server.instances.values_mut().for_each(|one| one.routed = false);
                 tracing::info!(slug, "not routed any more");
             }
-            Action::Route { instance, .. } => {
-                let Some(chosen) = server.instances.get(instance) else {
-                    return;
-                };
-                let plan = Arc::clone(&chosen.plan);
-                if let Some(public) = self.public.get()
-                    && let Err(error) = public.lead(slug, chosen.seat.upstream.socket())
-                {
-                    let reason = format!("cannot make its public socket: {error}");
-                    let (slug, revision) = (plan.slug.clone(), plan.revision.clone());
-                    server.give_up(
-                        &plan,
-                        DeployError::Start {
-                            slug,
-                            revision,
-                            reason,
-                        },
-                    );
-                    return;
-                }
-                tracing::trace!(slug, "its public socket leads to it");
-                if let Err(error) = self.routes.set(slug, Arc::clone(&chosen.seat.upstream)) {
-                    tracing::error!(slug, %error, "a slug that is not one got here");
-                    return;
-                }
-                tracing::info!(slug, revision = plan.revision, "routed");
-                server.led_to(&plan);
-                for (number, one) in &mut server.instances {
-                    one.routed = number == instance;
-                    one.served |= one.routed;
-                }
-            }
+            Action::Route { instance, .. } => return self.route(slug, *instance, server),
             Action::Probe { instance } => {
                 let Some(one) = server.instances.get_mut(instance) else {
-                    return;
+                    return true;
                 };
                 one.phase = Phase::Probing;
                 tokio::spawn(Arc::clone(self).probe(Arc::clone(&one.plan), Arc::clone(&one.seat)));
             }
             Action::Restart { instance } => {
                 let Some(one) = server.instances.get_mut(instance) else {
-                    return;
+                    return true;
                 };
                 one.phase = Phase::Restarting;
                 one.restarts += 1;
@@ -354,7 +328,7 @@ impl Inner {
             }
             Action::Drain { instance } => {
                 let Some(one) = server.instances.get_mut(instance) else {
-                    return;
+                    return true;
                 };
                 one.phase = Phase::Draining;
                 one.end(if one.served { Ending::Drain } else { Ending::Kill });
@@ -367,6 +341,42 @@ impl Inner {
                 }
             }
         }
+        true
+    }
+
+    /// Leads requests to an instance: by its public socket first, which may fail.
+    fn route(&self, slug: &str, instance: u64, server: &mut Server) -> bool {
+        let Some(chosen) = server.instances.get(&instance) else {
+            return true;
+        };
+        let (plan, upstream) = (Arc::clone(&chosen.plan), Arc::clone(&chosen.seat.upstream));
+        let led = match self.public.get() {
+            Some(public) => public
+                .lead(slug, upstream.socket())
+                .map_err(|error| format!("cannot make its public socket: {error}")),
+            None => Ok(()),
+        };
+        tracing::trace!(slug, ?led, "its public socket leads to it");
+        let set = || self.routes.set(slug, upstream).map_err(|error| error.to_string());
+        if let Err(reason) = led.and_then(|()| set().map(drop)) {
+            let (slug, revision) = (plan.slug.clone(), plan.revision.clone());
+            server.give_up(
+                &plan,
+                DeployError::Start {
+                    slug,
+                    revision,
+                    reason,
+                },
+            );
+            return false;
+        }
+        tracing::info!(slug, revision = plan.revision, "routed");
+        server.led_to(&plan);
+        for (number, one) in &mut server.instances {
+            one.routed = *number == instance;
+            one.served |= one.routed;
+        }
+        true
     }
 
     fn start_new(self: &Arc<Self>, slug: &str, server: &mut Server) {

@@ -16,6 +16,7 @@ use libtest_mimic::{Arguments, Trial};
 
 mod attacks;
 mod container;
+mod converging;
 mod crashes;
 mod deploys;
 mod docker;
@@ -37,10 +38,12 @@ fn main() {
         run: fake_runner::run,
     }));
     LAUNCHER.set(launcher).expect("set once");
+    converging::play_if_asked();
     crashes::play_if_asked();
     let trials = [
         attacks::trials(),
         container::trials(),
+        converging::trials(),
         crashes::trials(),
         deploys::trials(),
         docker::trials(),
