@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER,
 };
-use http::{HeaderMap, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -19,7 +19,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use tower_service::Service;
 
-use crate::forward::{destination, keep_from_server, keep_to_server, remove_claims, remove_hop_by_hop};
+use crate::forward::{
+    destination, is_plain_query, keep_from_server, keep_to_server, remove_claims, remove_hop_by_hop,
+};
 use crate::routes::Routes;
 use crate::upstream::BoxError;
 
@@ -70,6 +72,10 @@ impl RouterService {
     {
         let (mut parts, body) = request.into_parts();
         let to = destination(parts.uri.path()).ok_or(Refusal::NotFound)?;
+        // Nobody is connected to anything through here.
+        if parts.method == Method::CONNECT || !parts.uri.query().is_none_or(is_plain_query) {
+            return Err(Refusal::NotFound);
+        }
         let (upstream, unanswered) = self.routes.enter(to.slug).ok_or(Refusal::NotFound)?;
         let slug = to.slug.to_owned();
         let uri = inner_uri(to.path, parts.uri.query()).ok_or(Refusal::NotFound)?;

@@ -12,6 +12,6 @@ mod vhost;
 pub use folder::{Contents, Folder, FolderError, Problem};
 pub use fragment::{Form, FragmentError, UnknownForm, caddy_line, combined, nginx_if_line, nginx_map_line};
 pub use value::{
-    Address, Cidr, ConfigPath, Domain, PathTable, Port, PublicSockets, RouteSlug, SocketPath, ValueError,
+    Address, Cidr, ConfigPath, Domain, PathTable, Port, RouteSlug, SocketDir, SocketPath, ValueError,
 };
-pub use vhost::{Certificate, Vhost};
+pub use vhost::{Tls, Vhost};

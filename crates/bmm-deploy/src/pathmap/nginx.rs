@@ -3,8 +3,10 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
+use crate::forward::{OF_THE_SITE_IN_ANSWERS, OF_THE_SITE_IN_REQUESTS};
+
 use super::fragment::{Form, HEADER, nginx_map_word};
-use super::vhost::{NO_ANSWER, NOBODY, PLAIN, QUERY, SLUG, Vhost};
+use super::vhost::{NO_ANSWER, NOBODY, QUERY, SLUG, Tls, Vhost, plain_path};
 
 /// Headers that only this proxy may say something by, or that speak about one connection: taken out of every request. nginx
 /// knows no prefixes, so these are the names in use; Connection, Keep-Alive, TE, Transfer-Encoding, Upgrade and Expect it
@@ -41,25 +43,16 @@ pub(super) fn vhost(vhost: &Vhost) -> String {
 
 /// What a request is, and where it goes. Variables are made when they are asked for.
 fn maps(vhost: &Vhost, text: &mut String) {
-    // Dot segments, empty segments, encoded slashes, backslashes and zeros have two readings.
-    let rest = format!(
-        "(?:/(?!(?:[.]|%2[eE]){{1,2}}(?:[/?]|\\z))(?:{PLAIN}|%(?!2[fF]|5[cC]|00)[0-9A-Fa-f]{{2}})++)*+"
-    );
+    let rest = plain_path("+");
     let metadata = "/[.]well-known/oauth-protected-resource";
-    let bmm = vhost.bmm;
-    let (upstream, path) = match vhost.form {
-        Form::NginxIf => (
-            // The built-in router reads the whole path itself.
-            "map $bmm_port $bmm_upstream {\n    \"\" \"\";\n    default 127.0.0.1:$bmm_port;\n}\n".to_owned(),
-            "$request_uri",
-        ),
-        Form::NginxMap | Form::Caddy => (
-            format!(
-                "map $bmm_slug $bmm_place {{\n    default \"\";\n    include {};\n}}\n\
-                 map $bmm_place $bmm_upstream {{\n    default $bmm_place;\n    \"~^unix:\" \"$bmm_place:\";\n}}\n",
-                vhost.routes
-            ),
-            "$bmm_path",
+    let upstream = match vhost.form {
+        Form::NginxIf => {
+            "map $bmm_port $bmm_upstream {\n    \"\" \"\";\n    default 127.0.0.1:$bmm_port;\n}\n".to_owned()
+        }
+        Form::NginxMap | Form::Caddy => format!(
+            "map $bmm_slug $bmm_place {{\n    default \"\";\n    include {};\n}}\n\
+             map $bmm_place $bmm_upstream {{\n    default $bmm_place;\n    \"~^unix:\" \"$bmm_place:\";\n}}\n",
+            vhost.routes
         ),
     };
     let own: String = vhost
@@ -79,42 +72,29 @@ map_hash_max_size 131072;
 map $request_uri $bmm_slug {{
     default "";
     "~^{metadata}/({SLUG})/mcp(?:{QUERY})?\z" $1;
-    "~^/({SLUG}){rest}/?(?:{QUERY})?\z" $1;
+    "~^/({SLUG}){rest}(?:{QUERY})?\z" $1;
 }}
 # What a server sees: without its slug.
 map $request_uri $bmm_path {{
     default "";
     "~^{metadata}/{SLUG}/mcp({QUERY})?\z" /.well-known/oauth-protected-resource$1;
     "~^/{SLUG}({QUERY})?\z" /$1;
-    "~^/{SLUG}({rest}/?)({QUERY})?\z" $1$2;
+    "~^/{SLUG}({rest})({QUERY})?\z" $1$2;
 }}
 # What is bmm's own goes before any server.
 map $request_uri $bmm_page {{
     default "";
     "~^/(?:{QUERY})?\z" 1;
-    "~^/[.]well-known(?!/oauth-protected-resource/{SLUG}/mcp(?:[?]|\z)){rest}/?(?:{QUERY})?\z" 1;
+    "~^/[.]well-known(?!/oauth-protected-resource/{SLUG}/mcp(?:[?]|\z)){rest}(?:{QUERY})?\z" 1;
 }}
 map $bmm_slug $bmm_word {{
     default "";
 {own}}}
-{upstream}map "$bmm_page$bmm_word" $bmm_to {{
-    default {bmm};
-    "" $bmm_upstream;
-}}
-map "$bmm_page$bmm_word" $bmm_uri {{
-    default $request_uri;
-    "" {path};
-}}
-# Servers learn nothing about a client but what its token says.
-map "$bmm_page$bmm_word" $bmm_client {{
-    default $remote_addr;
+map "$bmm_page$bmm_word" $bmm_own {{
+    default 1;
     "" "";
 }}
-map "$bmm_page$bmm_word" $bmm_scheme {{
-    default $scheme;
-    "" "";
-}}
-# Another host's name is nobody's. Whoever asks after our health may have only an address.
+{upstream}# Another host's name is nobody's. Whoever asks after our health may have only an address.
 map "$host $request_uri" $bmm_foreign {{
     default 1;
     "~^{host} " "";
@@ -137,11 +117,10 @@ fn server(vhost: &Vhost, text: &mut String) {
         let _ = writeln!(text, "    listen {address};");
     }
     let _ = writeln!(text, "    server_name {};", vhost.domain.host());
-    if let Some(certificate) = &vhost.certificate {
+    if let Tls::Files { chain, key } = &vhost.tls {
         let _ = write!(
             text,
-            "    ssl_certificate {};\n    ssl_certificate_key {};\n    ssl_protocols TLSv1.2 TLSv1.3;\n",
-            certificate.chain, certificate.key
+            "    ssl_certificate {chain};\n    ssl_certificate_key {key};\n    ssl_protocols TLSv1.2 TLSv1.3;\n"
         );
     }
     if let Some(log) = &vhost.access_log {
@@ -158,48 +137,75 @@ fn server(vhost: &Vhost, text: &mut String) {
     if vhost.form == Form::NginxIf {
         let _ = write!(text, "\n    set $bmm_port \"\";\n    include {};\n", vhost.routes);
     }
-    let dropped: String = DROPPED
+    let without = |names: &[&str]| -> String {
+        names
+            .iter()
+            .map(|name| format!("        proxy_set_header {name} \"\";\n"))
+            .collect()
+    };
+    let hidden: String = OF_THE_SITE_IN_ANSWERS
         .iter()
-        .map(|name| format!("        proxy_set_header {name} \"\";\n"))
+        .map(|name| format!("        proxy_hide_header {name};\n"))
         .collect();
-    let domain = &vhost.domain;
+    let (dropped, kept) = (without(&DROPPED), without(&OF_THE_SITE_IN_REQUESTS));
+    let (domain, bmm) = (&vhost.domain, vhost.bmm);
+    let path = match vhost.form {
+        // The built-in router reads the whole path itself.
+        Form::NginxIf => "$request_uri",
+        Form::NginxMap | Form::Caddy => "$bmm_path",
+    };
     let _ = write!(
         text,
         r#"
-    location / {{
-        if ($bmm_foreign) {{
-            return 421;
-        }}
-        if ($bmm_to = "") {{
-            return 404;
-        }}
-        proxy_pass http://$bmm_to$bmm_uri;
+    if ($bmm_foreign) {{
+        return 421;
+    }}
+    # A path that nobody can ask for: it has a name of our own only in here.
+    if ($bmm_own) {{
+        rewrite ^ /bmm:page last;
+    }}
 
-        # No URL is built from what a client says.
+    # Streams as they come, both ways, for as long as they last.
+    proxy_http_version 1.1;
+    proxy_buffering off;
+    proxy_request_buffering off;
+    gzip off;
+    client_max_body_size 0;
+    proxy_connect_timeout 5s;
+    proxy_send_timeout 300s;
+    proxy_read_timeout 3600s;
+    send_timeout 300s;
+
+    # What may have reached a server is not sent again, and no server leads anybody elsewhere in here.
+    proxy_next_upstream off;
+    proxy_redirect off;
+    proxy_intercept_errors off;
+    proxy_ignore_headers X-Accel-Redirect X-Accel-Expires X-Accel-Limit-Rate X-Accel-Buffering X-Accel-Charset;
+    error_page 404 @bmm_nobody;
+    error_page 502 504 @bmm_no_answer;
+
+    # bmm's own pages, sign-in and API.
+    location = /bmm:page {{
+        internal;
+        proxy_pass http://{bmm}$request_uri;
         proxy_set_header Host {domain};
         proxy_set_header Connection "";
-        proxy_set_header X-Forwarded-For $bmm_client;
-        proxy_set_header X-Forwarded-Proto $bmm_scheme;
-{dropped}
-        # Streams as they come, both ways, for as long as they last.
-        proxy_http_version 1.1;
-        proxy_buffering off;
-        proxy_request_buffering off;
-        gzip off;
-        client_max_body_size 0;
-        proxy_connect_timeout 5s;
-        proxy_send_timeout 300s;
-        proxy_read_timeout 3600s;
-        send_timeout 300s;
+        proxy_set_header X-Forwarded-For $remote_addr;
+        proxy_set_header X-Forwarded-Proto $scheme;
+{dropped}    }}
 
-        # What may have reached a server is not sent again, and no server leads anybody elsewhere in here.
-        proxy_next_upstream off;
-        proxy_redirect off;
-        proxy_intercept_errors off;
-        proxy_ignore_headers X-Accel-Redirect X-Accel-Expires X-Accel-Limit-Rate X-Accel-Buffering X-Accel-Charset;
-        error_page 404 @bmm_nobody;
-        error_page 502 504 @bmm_no_answer;
-    }}
+    # Servers. They are other people's: nothing tells them about a client but what its token says, and what belongs to the whole
+    # site is neither shown to them nor taken from them.
+    location / {{
+        if ($bmm_upstream = "") {{
+            return 404;
+        }}
+        proxy_pass http://$bmm_upstream{path};
+        proxy_set_header Host {domain};
+        proxy_set_header Connection "";
+        proxy_set_header X-Forwarded-For "";
+        proxy_set_header X-Forwarded-Proto "";
+{dropped}{kept}{hidden}    }}
     location @bmm_nobody {{
         default_type application/json;
         add_header Cache-Control no-store always;
@@ -220,9 +226,9 @@ fn server(vhost: &Vhost, text: &mut String) {
 
 /// The `listen` lines' values.
 fn listening(vhost: &Vhost) -> Vec<String> {
-    let (port, tls) = match vhost.certificate {
-        Some(_) => (443, " ssl http2"),
-        None => (80, ""),
+    let (port, tls) = match vhost.tls {
+        Tls::Files { .. } => (443, " ssl http2"),
+        Tls::Plain | Tls::Automatic => (80, ""),
     };
     let usual = [
         SocketAddr::new(std::net::Ipv4Addr::UNSPECIFIED.into(), port),

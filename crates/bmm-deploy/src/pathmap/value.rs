@@ -313,9 +313,9 @@ pub type PathTable = std::collections::BTreeMap<RouteSlug, Address>;
 
 /// Where the public sockets are: `<directory>/<slug>.sock`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PublicSockets(PathBuf);
+pub struct SocketDir(PathBuf);
 
-impl PublicSockets {
+impl SocketDir {
     /// The sockets in `directory`. Refused here if the socket of the longest slug would not fit or the path cannot stand in a
     /// configuration, and not on the day when that slug comes.
     pub fn new(directory: impl Into<PathBuf>) -> Result<Self, ValueError> {

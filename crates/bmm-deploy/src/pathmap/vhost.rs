@@ -11,8 +11,15 @@ use super::value::{Cidr, ConfigPath, Domain, RouteSlug};
 /// A slug, for regular expressions of PCRE (nginx) and RE2 (Caddy).
 pub(super) const SLUG: &str = "[a-z][a-z0-9-]{0,39}";
 
-/// A character of a path segment that has one reading (see `is_plain` in `forward.rs`), without the percent sign.
-pub(super) const PLAIN: &str = "[A-Za-z0-9._~!$&'()*+,=:@-]";
+/// A path after its slug, as `is_plain` in `forward.rs` reads it: segments that are neither empty nor dots, of characters with one
+/// reading. `once` is put behind each repetition: with `+` PCRE does not try it again in another way, and RE2 never does.
+pub(super) fn plain_path(once: &str) -> String {
+    let dot = "(?:[.]|%2[eE])";
+    // Any escape but those of dot, slash, backslash and zero.
+    let other = "(?:[A-Za-z0-9_~$&+,=:@-]|%(?:0[1-9A-Fa-f]|2[0-9A-Da-d]|5[0-9ABD-Fabd-f]|[1346789A-Fa-f][0-9A-Fa-f]))";
+    let more = format!("(?:{dot}|{other})*{once}");
+    format!("(?:/(?:{dot}{{0,2}}{other}{more}|{dot}{{3}}{more}))*{once}/?")
+}
 
 /// A query as it may stand in a request line: whatever is visible, but for the sign of a fragment.
 pub(super) const QUERY: &str = r"\?[!-\x22\x24-~]*";
@@ -40,21 +47,29 @@ pub struct Vhost {
     pub own: Vec<RouteSlug>,
     /// Where to listen; empty for the usual port on all addresses.
     pub listen: Vec<SocketAddr>,
-    /// Certificate chain and key in PEM. Without them nginx speaks plain http, and Caddy gets a certificate by itself.
-    pub certificate: Option<Certificate>,
+    /// How it speaks TLS.
+    pub tls: Tls,
     /// Proxies in front of this one whose `X-Forwarded-For` is believed.
     pub trusted: Vec<Cidr>,
     /// Where nginx logs requests, without their queries: sign-in links are in them. `None` for no log.
     pub access_log: Option<ConfigPath>,
 }
 
-/// A certificate and its key, both in PEM.
+/// How a virtual host speaks TLS.
 #[derive(Debug, Clone)]
-pub struct Certificate {
-    /// The chain, the site's own certificate first.
-    pub chain: ConfigPath,
-    /// The key.
-    pub key: ConfigPath,
+#[non_exhaustive]
+pub enum Tls {
+    /// Not at all: somebody in front of it does, or nobody leaves this machine.
+    Plain,
+    /// With a certificate of its own making. nginx cannot: there it is [`Tls::Plain`].
+    Automatic,
+    /// With this certificate.
+    Files {
+        /// The chain in PEM, the site's own certificate first.
+        chain: ConfigPath,
+        /// The key in PEM.
+        key: ConfigPath,
+    },
 }
 
 impl Vhost {
@@ -77,7 +92,7 @@ impl Vhost {
             bmm,
             own,
             listen: Vec::new(),
-            certificate: None,
+            tls: Tls::Automatic,
             trusted: Vec::new(),
             access_log: None,
         }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use bmm_deploy::pathmap::{Folder, Form, PathTable, PublicSockets as PathOfSockets};
+use bmm_deploy::pathmap::{Folder, Form, PathTable, SocketDir as PathOfSockets};
 use bmm_deploy::{
     DeployLimits, Deployer, Deployment, EgressProxy, Phase, ProcessRuntime, PublicSockets, ReadyIsEnough,
     Routes,

@@ -168,7 +168,7 @@ struct Proxy {
 struct Handle {
     pid: u32,
     folder: Folder,
-    sockets: pathmap::PublicSockets,
+    sockets: pathmap::SocketDir,
 }
 
 impl Proxy {
@@ -184,7 +184,7 @@ impl Proxy {
             [],
         );
         vhost.listen = vec![address];
-        std::fs::write(nginx.path("http.d/bmm.conf"), vhost.config()).unwrap();
+        std::fs::write(nginx.vhost(), vhost.config()).unwrap();
         write(
             &Folder::new(Form::NginxMap, nginx.dir.path()),
             &sockets,
@@ -214,7 +214,7 @@ impl Proxy {
         Handle {
             pid: self.child.id(),
             folder: Folder::new(Form::NginxMap, self.nginx.dir.path()),
-            sockets: pathmap::PublicSockets::new(&self.sockets).unwrap(),
+            sockets: pathmap::SocketDir::new(&self.sockets).unwrap(),
         }
     }
 
@@ -244,7 +244,7 @@ impl Handle {
 }
 
 fn write(folder: &Folder, sockets: &std::path::Path, slugs: &[&str]) {
-    let sockets = pathmap::PublicSockets::new(sockets).unwrap();
+    let sockets = pathmap::SocketDir::new(sockets).unwrap();
     let table: PathTable = slugs
         .iter()
         .map(|slug| {

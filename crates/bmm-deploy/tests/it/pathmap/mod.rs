@@ -6,17 +6,29 @@ use libtest_mimic::Trial;
 
 pub(crate) use parts::Nginx;
 
+mod contract;
+mod fronts;
 mod parts;
+mod world;
 mod writers;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let all = [writers::trials(), writers::trials_with_nginx()];
+    let all = [
+        contract::trials(),
+        writers::trials(),
+        writers::trials_with_nginx(),
+    ];
     all.into_iter().flatten().collect()
 }
 
 /// The executable of nginx, or `None` where its tests are left out.
 pub(crate) fn nginx() -> Option<PathBuf> {
     std::env::var_os("BMM_TEST_NGINX").map(PathBuf::from)
+}
+
+/// The executable of Caddy, or `None` where its tests are left out.
+fn caddy() -> Option<PathBuf> {
+    std::env::var_os("BMM_TEST_CADDY").map(PathBuf::from)
 }
 
 /// As `trials!`, in a function of another name, with all tests ignored where a part is missing: `cargo xtask test` has it.

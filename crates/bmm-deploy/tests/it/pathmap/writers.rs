@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use bmm_deploy::pathmap::{
-    Address, Cidr, ConfigPath, Domain, Form, PathTable, Port, PublicSockets, RouteSlug, SocketPath, Vhost,
+    Address, Cidr, ConfigPath, Domain, Form, PathTable, Port, RouteSlug, SocketDir, SocketPath, Vhost,
     combined, nginx_if_line,
 };
 use proptest::prelude::*;
@@ -210,7 +210,7 @@ async fn a_refusal_says_what_to_do_in_one_plain_line() {
         refusals.extend(text.parse::<Port>().err().map(|error| error.to_string()));
         refusals.extend(text.parse::<Address>().err().map(|error| error.to_string()));
         refusals.extend(SocketPath::new(&text).err().map(|error| error.to_string()));
-        refusals.extend(PublicSockets::new(&text).err().map(|error| error.to_string()));
+        refusals.extend(SocketDir::new(&text).err().map(|error| error.to_string()));
     }
     assert!(refusals.len() > 3000);
     for refusal in refusals {
@@ -247,7 +247,7 @@ async fn whatever_is_accepted_passes_nginx() {
             let routes = nginx.path("routes");
             std::fs::write(&routes, text).unwrap();
             let config = vhost(form, &routes, "mcp.example.com").config();
-            std::fs::write(nginx.path("http.d/bmm.conf"), config).unwrap();
+            std::fs::write(nginx.vhost(), config).unwrap();
             nginx.test().unwrap_or_else(|error| panic!("{form}: {error}"));
         }
     }
@@ -262,7 +262,7 @@ async fn every_domain_that_is_accepted_passes_nginx() {
         let mut vhost = vhost(Form::NginxMap, &routes, &domain.to_string());
         vhost.trusted = vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
         vhost.access_log = Some(ConfigPath::new(nginx.path("access.log")).unwrap());
-        std::fs::write(nginx.path("http.d/bmm.conf"), vhost.config()).unwrap();
+        std::fs::write(nginx.vhost(), vhost.config()).unwrap();
         nginx.test().unwrap_or_else(|error| panic!("{domain}: {error}"));
     }
 }
@@ -283,7 +283,7 @@ async fn the_proxies_own_words_are_slugs_like_others_to_nginx() {
         let table = PathTable::from([(slug, "unix:/nowhere/x.sock".parse().unwrap())]);
         std::fs::write(&routes, combined(Form::NginxMap, &table).unwrap()).unwrap();
         let config = vhost(Form::NginxMap, &routes, "mcp.example.com").config();
-        std::fs::write(nginx.path("http.d/bmm.conf"), config).unwrap();
+        std::fs::write(nginx.vhost(), config).unwrap();
         nginx.test().unwrap_or_else(|error| panic!("{word}: {error}"));
     }
     // And without the care that the writer takes, nginx does see its own word: it looks for a file.

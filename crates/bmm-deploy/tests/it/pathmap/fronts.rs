@@ -1,0 +1,121 @@
+//! What clients speak to: the built-in router, or a proxy with what bmm wrote for it.
+
+use std::any::Any;
+use std::net::SocketAddr;
+
+use bmm_deploy::pathmap::{Cidr, ConfigPath, Form, Port, Tls, Vhost, combined, nginx_if_line};
+
+use super::parts::{Caddy, Nginx, free_address};
+use super::world::{DOMAIN, OWN, World};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    BuiltIn,
+    NginxMap,
+    NginxIf,
+    Caddy,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 4] = [Self::BuiltIn, Self::NginxMap, Self::NginxIf, Self::Caddy];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::BuiltIn => "built_in",
+            Self::NginxMap => "nginx_map",
+            Self::NginxIf => "nginx_if",
+            Self::Caddy => "caddy",
+        }
+    }
+
+    pub(crate) fn is_missing(self) -> bool {
+        match self {
+            Self::BuiltIn => false,
+            Self::NginxMap | Self::NginxIf => super::nginx().is_none(),
+            Self::Caddy => super::caddy().is_none(),
+        }
+    }
+}
+
+/// Runs as long as it is kept.
+pub(crate) struct Front {
+    pub(crate) kind: Kind,
+    pub(crate) address: SocketAddr,
+    _running: Box<dyn Any + Send>,
+}
+
+impl Front {
+    pub(crate) fn start(kind: Kind, world: &World, trusted: &[Cidr]) -> Self {
+        tokio::task::block_in_place(|| {
+            let address = free_address();
+            match kind {
+                Kind::BuiltIn => Self {
+                    kind,
+                    address: world.bmm,
+                    _running: Box::new(()),
+                },
+                Kind::NginxMap | Kind::NginxIf => Self::nginx(kind, world, trusted, address),
+                Kind::Caddy => Self::caddy(world, trusted, address),
+            }
+        })
+    }
+
+    fn nginx(kind: Kind, world: &World, trusted: &[Cidr], address: SocketAddr) -> Self {
+        let nginx = Nginx::new();
+        let routes = nginx.path("routes");
+        let (form, text) = if kind == Kind::NginxMap {
+            (Form::NginxMap, combined(Form::NginxMap, &world.table).unwrap())
+        } else {
+            let port = Port::new(world.bmm.port()).unwrap();
+            let lines: Vec<String> = world.table.keys().map(|slug| nginx_if_line(slug, port)).collect();
+            (Form::NginxIf, lines.join("\n"))
+        };
+        std::fs::write(&routes, text).unwrap();
+        let mut vhost = vhost(
+            form,
+            ConfigPath::new(&routes).unwrap(),
+            world.bmm,
+            address,
+            trusted,
+        );
+        vhost.access_log = Some(ConfigPath::new(nginx.path("access.log")).unwrap());
+        std::fs::write(nginx.vhost(), vhost.config()).unwrap();
+        let running = nginx.run(address);
+        Self {
+            kind,
+            address,
+            _running: Box::new((running, nginx)),
+        }
+    }
+
+    fn caddy(world: &World, trusted: &[Cidr], address: SocketAddr) -> Self {
+        let caddy = Caddy::new();
+        let (routes, config) = (caddy.path("routes"), caddy.path("Caddyfile"));
+        std::fs::write(&routes, combined(Form::Caddy, &world.table).unwrap()).unwrap();
+        let vhost = vhost(
+            Form::Caddy,
+            ConfigPath::new(&routes).unwrap(),
+            world.bmm,
+            address,
+            trusted,
+        );
+        std::fs::write(&config, format!("{}\n{}", caddy.options(), vhost.config())).unwrap();
+        caddy.validate(&config).unwrap();
+        assert_eq!(caddy.misformatted(&config), [""; 0]);
+        let running = caddy.run(&config, address);
+        Self {
+            kind: Kind::Caddy,
+            address,
+            _running: Box::new((running, caddy)),
+        }
+    }
+}
+
+fn vhost(form: Form, routes: ConfigPath, bmm: SocketAddr, address: SocketAddr, trusted: &[Cidr]) -> Vhost {
+    let own = OWN.map(|word| word.parse().unwrap());
+    let mut vhost = Vhost::new(DOMAIN.parse().unwrap(), form, routes, bmm, own);
+    vhost.listen = vec![address];
+    vhost.tls = Tls::Plain;
+    vhost.trusted = trusted.to_vec();
+    vhost
+}
