@@ -10,7 +10,7 @@ use bollard::models::{
 
 use super::plan::{CONTROL_DIR, ContainerPlan};
 use super::seccomp::SECCOMP_PROFILE;
-use super::walls::Walls;
+use super::walls::{Profile, Walls};
 
 /// The host name inside: the same for all, since it is nobody's business.
 const HOST_NAME: &str = "runner";
@@ -127,11 +127,11 @@ impl ContainerPlan {
         if walls.no_new_privileges {
             options.push("no-new-privileges:true".to_owned());
         }
-        if walls.own_seccomp_profile {
-            options.push(match &self.seccomp_file {
-                Some(path) => format!("seccomp={path}"),
-                None => format!("seccomp={SECCOMP_PROFILE}"),
-            });
+        match (walls.seccomp, &self.seccomp_file) {
+            (Profile::Ours, Some(path)) => options.push(format!("seccomp={path}")),
+            (Profile::Ours, None) => options.push(format!("seccomp={SECCOMP_PROFILE}")),
+            (Profile::Daemons, _) => {}
+            (Profile::None, _) => options.push("seccomp=unconfined".to_owned()),
         }
         if !walls.keeps_mandatory_access {
             options.push("apparmor=unconfined".to_owned());

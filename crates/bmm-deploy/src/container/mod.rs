@@ -6,24 +6,31 @@
 
 mod body;
 mod docker;
+mod evidence;
 mod facts;
+mod hardening;
 mod image;
 mod image_id;
+mod kernel;
 mod libraries;
 mod loading;
 mod plan;
+mod report;
 mod seccomp;
 mod uids;
 mod walls;
 
 pub use docker::{ContainerId, Docker, DockerError};
+pub use evidence::Evidence;
 pub use facts::DaemonFacts;
+pub use hardening::compare;
 pub use image::{ImageError, RunnerImage};
 pub use image_id::{ImageId, InvalidImageId};
 pub use loading::BuildError;
 pub use plan::{
     CONTROL_DIR, ContainerLimits, ContainerPlan, ContainerSpec, ENTRYPOINT, Hardening, PlanError, label,
 };
+pub use report::{ContainerReport, Finding, TooWeak, Verdict};
 pub use seccomp::SECCOMP_PROFILE;
 pub use uids::UidRange;
 pub use walls::Control;

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::image_id::ImageId;
-use super::walls::{Control, LogBounds, MASKED_PATHS, READ_ONLY_PATHS, Walls};
+use super::walls::{Control, LogBounds, MASKED_PATHS, Profile, READ_ONLY_PATHS, Walls};
 use crate::routes::InvalidSlug;
 use crate::site::is_slug;
 
@@ -62,7 +62,7 @@ pub struct ContainerSpec {
 }
 
 /// Whether walls are wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Hardening {
     /// All of them, or no start.
@@ -153,15 +153,20 @@ pub struct ContainerPlan {
     pub(crate) seccomp_file: Option<String>,
     /// The user that is meant, whatever the walls say.
     pub(crate) uid: u32,
+    /// As the daemon is asked for them.
     pub(crate) walls: Walls,
+    /// As they are to be found, whatever was asked for.
+    #[serde(skip)]
+    pub(crate) wanted: Walls,
 }
 
 impl ContainerSpec {
     /// The container for it.
     pub fn plan(&self) -> Result<ContainerPlan, PlanError> {
         self.check()?;
+        let wanted = Walls::required(self.uid, &self.limits);
         let walls = match self.hardening {
-            Hardening::Required => Walls::required(self.uid, &self.limits),
+            Hardening::Required => wanted.clone(),
             Hardening::Disabled => Walls::disabled(self.uid),
         };
         Ok(ContainerPlan {
@@ -183,6 +188,7 @@ impl ContainerSpec {
             seccomp_file: self.seccomp_file.as_deref().map(plain_path).transpose()?,
             uid: self.uid,
             walls,
+            wanted,
         })
     }
 
@@ -238,7 +244,7 @@ impl ContainerPlan {
         self
     }
 
-    /// The same without one control: to see that its absence is noticed.
+    /// The same, asked for without one control: to see that its absence is noticed.
     pub fn insecure_without(mut self, control: Control) -> Self {
         self.walls = self.walls.without(control);
         self
@@ -254,7 +260,7 @@ impl Walls {
             read_only_root: true,
             drops_all_capabilities: true,
             no_new_privileges: true,
-            own_seccomp_profile: true,
+            seccomp: Profile::Ours,
             keeps_mandatory_access: true,
             processes: Some(limits.processes),
             memory_bytes: Some(u64::from(limits.memory_mib) * MIB),
@@ -292,7 +298,7 @@ impl Walls {
             read_only_root: false,
             drops_all_capabilities: false,
             no_new_privileges: false,
-            own_seccomp_profile: false,
+            seccomp: Profile::Daemons,
             processes: None,
             memory_bytes: None,
             milli_cpus: None,

@@ -3,7 +3,8 @@
 //! A runner puts itself into the narrower filter of `bmm-cage`; this one is around it, and around a program of the user's
 //! that runs behind it.
 
-/// The profile, in the form that Docker and Podman read: an allow-list; what is not on it does not exist (`ENOSYS`).
+/// The profile, in the form that Docker and Podman read: an allow-list; what is not on it does not exist (`ENOSYS`;
+/// Docker before 23 says `EPERM`).
 /// Beyond Docker's own it leaves out every socket family but `AF_UNIX`, io_uring, ptrace and reading other processes,
 /// System V IPC and message queues, splicing, file handles, memory files, the 32-bit system calls, and changing users.
 pub const SECCOMP_PROFILE: &str = include_str!("seccomp.json");

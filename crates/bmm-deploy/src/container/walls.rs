@@ -165,7 +165,7 @@ pub(crate) struct Walls {
     pub(crate) read_only_root: bool,
     pub(crate) drops_all_capabilities: bool,
     pub(crate) no_new_privileges: bool,
-    pub(crate) own_seccomp_profile: bool,
+    pub(crate) seccomp: Profile,
     pub(crate) keeps_mandatory_access: bool,
     pub(crate) processes: Option<u32>,
     pub(crate) memory_bytes: Option<u64>,
@@ -192,6 +192,15 @@ pub(crate) struct Walls {
     pub(crate) read_only_paths: Vec<&'static str>,
     pub(crate) environment: Vec<String>,
     pub(crate) restarts: bool,
+}
+
+/// A system-call filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Profile {
+    Ours,
+    Daemons,
+    None,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -239,7 +248,7 @@ impl Walls {
             Control::ReadOnlyRoot => self.read_only_root = false,
             Control::Capabilities => self.drops_all_capabilities = false,
             Control::NoNewPrivileges => self.no_new_privileges = false,
-            Control::Seccomp => self.own_seccomp_profile = false,
+            Control::Seccomp => self.seccomp = Profile::None,
             Control::MandatoryAccess => self.keeps_mandatory_access = false,
             Control::User => self.user = None,
             Control::Processes => self.processes = None,
@@ -259,7 +268,7 @@ impl Walls {
             Control::HostName => self.host_name = true,
             Control::CgroupNamespace => self.host_cgroups = true,
             Control::UserNamespace => self.host_users = true,
-            Control::Devices => self.devices = vec!["/dev/loop-control".to_owned()],
+            Control::Devices => self.devices = vec!["/dev/kmsg".to_owned()],
             Control::Mounts => self.control_writable = true,
             Control::MaskedPaths => self.masked_paths = Vec::new(),
             Control::ReadOnlyPaths => self.read_only_paths = Vec::new(),

@@ -31,6 +31,7 @@ mod routing;
 static LAUNCHER: OnceLock<Launcher> = OnceLock::new();
 
 fn main() {
+    container::probe_if_asked();
     docker::play_if_asked();
     // A container's first process is always the role `runner`.
     let launcher = bmm_cage::init(&[fake_runner::ROLE, "runner"].map(|name| Role {
