@@ -39,8 +39,9 @@
 //! # What it defends, and what it leaves to you
 //!
 //! A runner reaches nothing but its [door](bmm_cage::door): what it connects to is on its allow-list, resolved and
-//! checked here. A path leads to one server in every reading or to none. A failed revision changes nothing. Left to you:
-//! authentication (the runner's), and limits per client.
+//! checked here. A path leads to one server in every reading or to none. A failed revision changes nothing. In a
+//! [container] every wall was seen to stand, or the runner is told nothing. Left to you: authentication (the runner's), and
+//! limits per client; the daemon, and whoever may use its socket, is trusted.
 //!
 //! # How it decides
 //!

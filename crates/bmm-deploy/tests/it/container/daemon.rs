@@ -57,6 +57,7 @@ macro_rules! docker_trials {
             crate::trial(concat!(module_path!(), "::", stringify!($test)), async || {
                 $test(super::daemon::Daemon::given().await).await
             })
+            .with_kind("needs Docker: cargo xtask test")
             .with_ignored_flag(std::env::var_os("BMM_TEST_DOCKER").is_none())
         ),*]
     };
