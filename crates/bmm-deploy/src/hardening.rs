@@ -34,8 +34,7 @@ impl HardeningReport {
         self.held.iter().any(|held| held == control)
     }
 
-    /// The controls that do not hold, with the reasons: `a (reason), b (reason)`.
-    pub fn missing_list(&self) -> String {
+    fn missing_list(&self) -> String {
         let missing: Vec<String> = self
             .missing
             .iter()

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bmm_cage::door::{self, DoorError, Reply};
 use tokio::task::AbortHandle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::deployment::Plan;
 use crate::egress::EgressProxy;
@@ -88,7 +88,16 @@ impl Runner {
     /// matter.
     pub(crate) async fn drain(&mut self) -> Result<String, DoorError> {
         self.door.drain().await?;
-        let how = self.body.wait().await;
+        let closed = async {
+            // Words out of turn end it as well.
+            let _ = self.door.closed().await;
+            sleep(LAST_MOMENT).await;
+        };
+        // A runtime that cannot tell its end (a daemon that is away) is not waited for.
+        let how = tokio::select! {
+            how = self.body.wait() => how,
+            () = closed => "its channel closed".to_owned(),
+        };
         self.body.kill().await;
         Ok(how)
     }

@@ -15,8 +15,8 @@ use tokio::time::{sleep, timeout};
 use super::control::{self, ControlSocket, Guest};
 use super::{Body, LaunchError, Launched, RunnerName, Runtime};
 use crate::container::{
-    ContainerId, ContainerLimits, ContainerPlan, ContainerSpec, DaemonFacts, Docker, DockerError, Hardening,
-    ImageId, SECCOMP_PROFILE, UidRange, label,
+    ContainerId, ContainerLimits, ContainerPlan, ContainerSpec, Control, DaemonFacts, Docker, DockerError,
+    Hardening, ImageId, SECCOMP_PROFILE, UidRange, compare, label,
 };
 use crate::hardening::HardeningReport;
 use crate::seat::{RuntimeError, Seats};
@@ -32,6 +32,7 @@ pub struct DockerRuntime {
     seccomp_file: Option<PathBuf>,
     limits: ContainerLimits,
     hardening: Hardening,
+    without: Option<Control>,
     cage: Cage,
     ours: Ours,
 }
@@ -61,6 +62,7 @@ impl DockerRuntime {
             seccomp_file,
             limits: ContainerLimits::default(),
             hardening: Hardening::Required,
+            without: None,
             cage: Cage::new(Profile::Runner),
             ours: Ours::default(),
         })
@@ -75,6 +77,13 @@ impl DockerRuntime {
     /// For development: whatever the daemon does is taken, and said at every start.
     pub fn insecure_disable_hardening(mut self) -> Self {
         self.hardening = Hardening::Disabled;
+        self
+    }
+
+    /// Leaves one wall out, and refuses the container for it: to see that its absence is noticed.
+    #[doc(hidden)]
+    pub fn insecure_without(mut self, control: Control) -> Self {
+        self.without = Some(control);
         self
     }
 
@@ -134,7 +143,11 @@ impl DockerRuntime {
             seccomp_file: self.seccomp_file.clone(),
             hardening: self.hardening,
         };
-        Ok(spec.plan()?)
+        let plan = spec.plan()?;
+        Ok(match self.without {
+            Some(control) => plan.insecure_without(control),
+            None => plan,
+        })
     }
 
     /// Makes the container. One of ours that still has its name is from an earlier life, and goes.
@@ -172,11 +185,15 @@ impl DockerRuntime {
             channel = control.accept(process) => channel?,
             code = docker.wait(&id) => return Err(ended_early(&docker, &id, code?).await),
         };
-        let mut report = hardening(&self.docker, &id, plan).await?;
-        if self.hardening == Hardening::Required && !report.is_full() {
-            return Err(LaunchError::Weak(report));
+        // Its first process waits for its cage: what is seen now is what was built around it.
+        let evidence = docker.evidence(&id).await?;
+        container.pid = evidence.pid().unwrap_or(0);
+        let found = compare(plan, &self.facts, &evidence);
+        found.admit()?;
+        if self.hardening == Hardening::Disabled {
+            tracing::warn!(report = %found, "INSECURE");
         }
-        container.pid = pid_of(&docker, &id).await.unwrap_or(0);
+        let mut report = HardeningReport::from(&found);
         let closed = contained::close_cage(channel, &self.cage, within);
         let (channel, cage) = tokio::select! {
             closed = closed => closed?,
@@ -405,10 +422,6 @@ async fn pid_of(docker: &Docker, id: &ContainerId) -> Option<u32> {
     let inspected = docker.client().inspect_container(id.as_str(), None).await.ok()?;
     let pid = u32::try_from(inspected.state?.pid?).ok()?;
     (pid != 0).then_some(pid)
-}
-
-async fn hardening(_: &Docker, _: &ContainerId, _: &ContainerPlan) -> Result<HardeningReport, DockerError> {
-    Ok(HardeningReport::default())
 }
 
 fn prepare(run_dir: &Path, seccomp_file: Option<&Path>) -> std::io::Result<()> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use crate::container::{DockerError, PlanError};
+use crate::container::{DockerError, PlanError, TooWeak};
 use crate::hardening::HardeningReport;
 use crate::seat::Seats;
 
@@ -94,8 +94,8 @@ pub enum LaunchError {
     #[error("the container did not come to its control socket in time")]
     TooSlow,
     /// The daemon did not build every wall, so the runner was told nothing and ended.
-    #[error("the container is weaker than it must be: {}", .0.missing_list())]
-    Weak(HardeningReport),
+    #[error(transparent)]
+    Weak(#[from] TooWeak),
 }
 
 impl<R: Runtime + ?Sized> Runtime for Arc<R> {

@@ -1,5 +1,6 @@
 //! Containers of a real daemon under a real deployer. The image is this test program.
 
+mod away;
 mod hostile;
 mod life;
 mod world;
@@ -7,7 +8,7 @@ mod world;
 pub(crate) use hostile::play_if_asked;
 
 pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
-    [hostile::trials(), life::trials()]
+    [away::trials(), hostile::trials(), life::trials()]
         .into_iter()
         .flatten()
         .collect()

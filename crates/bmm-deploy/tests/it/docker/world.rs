@@ -77,10 +77,15 @@ impl World {
         self.dir.path().join("run")
     }
 
+    /// This world's containers, running and not.
+    pub(super) fn containers(&self) -> Vec<String> {
+        let filter = format!("label={}={}", label::INSTANCE, self.instance);
+        lines(&["ps", "--all", "--format", "{{.Names}}", "--filter", &filter])
+    }
+
     /// Whatever is left of this world on the daemon and in its directory.
     pub(super) fn left(&self) -> Vec<String> {
-        let filter = format!("label={}={}", label::INSTANCE, self.instance);
-        let mut left = lines(&["ps", "--all", "--format", "{{.Names}}", "--filter", &filter]);
+        let mut left = self.containers();
         for entry in std::fs::read_dir(self.run_dir()).unwrap() {
             left.push(entry.unwrap().file_name().into_string().unwrap());
         }
