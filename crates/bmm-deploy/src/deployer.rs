@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::deployment::{DeployError, Deployment, InstanceStatus, Live, Plan, Removed};
@@ -71,6 +71,8 @@ struct Inner {
     probe: Arc<dyn Probe>,
     limits: DeployLimits,
     starts: Semaphore,
+    /// Whether what an earlier life has left was removed: it may have the names that are needed now.
+    swept: watch::Sender<bool>,
     public: OnceLock<PublicSockets>,
     state: Mutex<State>,
     /// Signalled whenever an instance is forgotten.
@@ -106,6 +108,7 @@ impl Deployer {
             probe,
             limits,
             starts,
+            swept: watch::Sender::new(false),
             public,
             state,
             removed,
@@ -406,6 +409,8 @@ impl Inner {
 
     /// One runner from its start to its end.
     async fn run(self: Arc<Self>, plan: Arc<Plan>, seat: Arc<Seat>) {
+        let mut swept = self.swept.subscribe();
+        let _ = timeout(self.limits.start_timeout, swept.wait_for(|swept| *swept)).await;
         let started = {
             // A restart does not wait for the starts of others. The semaphore is never closed.
             let _turn = match self.is_restart(&plan, &seat) {
@@ -712,6 +717,7 @@ async fn sweep(deployer: Weak<Inner>) {
             Ok(removed) => tracing::info!(removed, "removed what was left behind"),
             Err(error) => tracing::warn!(error = chain(&error), "cannot look for what was left behind"),
         }
+        inner.swept.send_replace(true);
         inner.mend();
         inner.look_after().await;
         let pause = inner.limits.sweep_every;

@@ -105,6 +105,7 @@ impl DockerRuntime {
         let plan = self.plan(name, place.uid, control.directory())?;
         place.call(plan.name());
         let id = self.create(&plan).await?;
+        tracing::trace!(container = plan.name(), "a container is there");
         // From here on it is removed whatever happens.
         let mut container = Container {
             docker: self.docker.clone(),
@@ -174,6 +175,7 @@ impl DockerRuntime {
     ) -> Result<(std::os::fd::OwnedFd, HardeningReport), LaunchError> {
         let (docker, id) = (self.docker.clone(), container.id.clone());
         docker.start(&id).await?;
+        tracing::trace!(container = plan.name(), "it is started");
         let process = || -> BoxFuture<'static, Option<u32>> {
             let (docker, id) = (docker.clone(), id.clone());
             Box::pin(async move { pid_of(&docker, &id).await })

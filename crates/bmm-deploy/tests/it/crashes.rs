@@ -10,10 +10,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use bmm_deploy::container::{Docker, label};
 use bmm_deploy::pathmap::{Folder, Form, PathTable, SocketDir as PathOfSockets};
 use bmm_deploy::{
-    DeployLimits, Deployer, Deployment, EgressProxy, Phase, ProcessRuntime, PublicSockets, ReadyIsEnough,
-    Routes,
+    Deployer, Deployment, DockerRuntime, EgressProxy, Phase, ProcessRuntime, PublicSockets, ReadyIsEnough,
+    Routes, Runtime,
 };
 use bmm_net::Dialer;
 use libtest_mimic::Trial;
@@ -21,20 +22,35 @@ use rustix::process::{Signal, WaitOptions};
 use serde::{Deserialize, Serialize};
 
 use crate::fake_runner::{Config, ROLE};
-use crate::{launcher, trial_within};
+use crate::{docker, launcher, trial_within};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial_within(
-        "crashes::a_deployer_that_is_killed_at_any_step_converges",
-        Duration::from_secs(300),
-        async || tokio::task::block_in_place(|| killed_at_each_step(&Kind::Processes)),
-    )]
+    let within = Duration::from_secs(600);
+    vec![
+        trial_within(
+            "crashes::a_deployer_that_is_killed_at_any_step_converges",
+            within,
+            async || tokio::task::block_in_place(|| killed_at_each_step(&Kind::Processes)),
+        ),
+        trial_within(
+            "crashes::a_deployer_of_containers_that_is_killed_at_any_step_converges",
+            within,
+            async || {
+                let image = docker::image(&docker::docker().await).await.to_string();
+                let socket = docker::socket();
+                tokio::task::block_in_place(|| killed_at_each_step(&Kind::Containers { socket, image }));
+            },
+        )
+        .with_kind("needs Docker: cargo xtask test")
+        .with_ignored_flag(true),
+    ]
 }
 
 /// What runs the runners.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) enum Kind {
     Processes,
+    Containers { socket: PathBuf, image: String },
 }
 
 /// What a deployer's life is to be.
@@ -110,14 +126,21 @@ async fn live(life: Life, stopper: &Stopper) {
     let public = run_dir.join("public");
     let egress = EgressProxy::new(Dialer::new(), || Box::pin(async { "{\"keys\":[]}".into() }));
     let routes = Routes::new();
-    let deployer = match &life.kind {
-        Kind::Processes => {
-            let runtime = ProcessRuntime::new(launcher(), ROLE, &run_dir).unwrap();
-            let limits = DeployLimits::default();
-            Deployer::with_limits(runtime, routes.clone(), egress, Arc::new(ReadyIsEnough), limits)
+    let runtime: Arc<dyn Runtime> = match &life.kind {
+        Kind::Processes => Arc::new(ProcessRuntime::new(launcher(), ROLE, &run_dir).unwrap()),
+        Kind::Containers { socket, image } => {
+            let docker = Docker::connect(socket).await.unwrap();
+            let image = image.parse().unwrap();
+            Arc::new(
+                DockerRuntime::new(docker, image, instance(&life.dir), &run_dir)
+                    .await
+                    .unwrap(),
+            )
         }
-    }
-    .with_public_sockets(PublicSockets::new(&public).unwrap());
+    };
+    let probe = Arc::new(ReadyIsEnough);
+    let deployer = Deployer::with_limits(runtime, routes.clone(), egress, probe, docker::limits())
+        .with_public_sockets(PublicSockets::new(&public).unwrap());
     let publish = || publish(&routes, &public, &life.dir.join("map"));
     let roll = async |revision: &str| {
         let config = Config::new(revision);
@@ -157,6 +180,29 @@ async fn live(life: Life, stopper: &Stopper) {
     deployer.shutdown().await;
     publish();
     std::process::exit(0);
+}
+
+/// Names a deployer among those that use the same daemon.
+fn instance(dir: &Path) -> String {
+    let name = dir.file_name().unwrap().to_str().unwrap();
+    format!("crash{}", name.replace(|c: char| !c.is_ascii_alphanumeric(), ""))
+}
+
+/// Containers of that deployer, running or not.
+fn containers(kind: &Kind, dir: &Path, all: bool) -> usize {
+    let Kind::Containers { .. } = kind else { return 0 };
+    let filter = format!("label={}={}", label::INSTANCE, instance(dir));
+    let mut arguments = vec!["ps", "--quiet", "--filter", &filter];
+    arguments.extend(all.then_some("--all"));
+    docker::lines(&arguments).len()
+}
+
+fn soon(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 /// The path map, as the routes are.
@@ -318,6 +364,9 @@ fn killed_at(kind: &Kind, step: u32) {
         first.end();
         println!("not killed at step {step}");
     }
+    soon("containers end with their deployer", || {
+        containers(kind, dir.path(), false) == 0
+    });
     let wished = std::fs::read_to_string(dir.path().join("wish")).unwrap_or_else(|_| "1".to_owned());
 
     let mut second = Play::begin(&Life {
@@ -331,14 +380,20 @@ fn killed_at(kind: &Kind, step: u32) {
     let run_dir = dir.path().join("run");
     assert_eq!(ask(&run_dir.join("public/demo.sock")), wished, "{at}");
     assert_eq!(names(&run_dir.join("public")), ["demo.sock"], "{at}");
+    let is_contained = matches!(kind, Kind::Containers { .. });
     let left = names(&run_dir);
-    assert_eq!(left.len(), 2, "{at}: {left:?}");
+    assert_eq!(left.len(), 2 + usize::from(is_contained), "{at}: {left:?}");
     assert_eq!(names(&dir.path().join("map")), ["bmm.map"], "{at}");
     let map = std::fs::read_to_string(dir.path().join("map/bmm.map")).unwrap();
     assert_eq!(map.matches("demo.sock").count(), 1, "{at}: {map}");
-    let runners = runners_of(settled.pid);
-    assert_eq!(runners, 1, "{at}");
+    // A runner is below a keeper, which is a child of the deployer; or it is in a container.
+    let runners = children(settled.pid).len();
+    assert_eq!(runners, usize::from(!is_contained), "{at}");
+    soon(&at, || {
+        containers(kind, dir.path(), true) == usize::from(is_contained)
+    });
     second.end();
+    soon(&at, || containers(kind, dir.path(), true) == 0);
     assert_eq!(names(&run_dir), ["public"], "{at}");
     assert_eq!(names(&run_dir.join("public")), [""; 0], "{at}");
     let map = std::fs::read_to_string(dir.path().join("map/bmm.map")).unwrap();
@@ -364,11 +419,6 @@ fn names(directory: &Path) -> Vec<String> {
         .collect();
     names.sort();
     names
-}
-
-/// A runner is below a keeper, which is a child of the deployer.
-fn runners_of(pid: u32) -> usize {
-    children(pid).len()
 }
 
 fn children(of: u32) -> Vec<u32> {

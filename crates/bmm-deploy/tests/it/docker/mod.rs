@@ -3,13 +3,20 @@
 mod away;
 mod hostile;
 mod life;
+mod outages;
 mod world;
 
 pub(crate) use hostile::play_if_asked;
+pub(crate) use world::{docker, image, limits, lines, socket};
 
 pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
-    [away::trials(), hostile::trials(), life::trials()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        away::trials(),
+        hostile::trials(),
+        life::trials(),
+        outages::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

@@ -95,24 +95,24 @@ impl World {
 }
 
 /// A debug build in half a processor is slow to start.
-pub(super) fn limits() -> DeployLimits {
+pub(crate) fn limits() -> DeployLimits {
     let mut limits = DeployLimits::default();
     limits.start_timeout = Duration::from_secs(30);
     limits
 }
 
-pub(super) fn socket() -> PathBuf {
+pub(crate) fn socket() -> PathBuf {
     std::env::var_os("BMM_TEST_DOCKER")
         .expect("BMM_TEST_DOCKER: cargo xtask test")
         .into()
 }
 
-pub(super) async fn docker() -> Docker {
+pub(crate) async fn docker() -> Docker {
     Docker::connect(socket()).await.unwrap()
 }
 
 /// This program as an image, made once.
-pub(super) async fn image(docker: &Docker) -> ImageId {
+pub(crate) async fn image(docker: &Docker) -> ImageId {
     static IMAGE: OnceCell<ImageId> = OnceCell::const_new();
     let made = IMAGE.get_or_init(async || {
         docker
@@ -124,7 +124,7 @@ pub(super) async fn image(docker: &Docker) -> ImageId {
 }
 
 /// The Docker command line: what somebody else than bmm does with the daemon.
-pub(super) fn lines(arguments: &[&str]) -> Vec<String> {
+pub(crate) fn lines(arguments: &[&str]) -> Vec<String> {
     let output = command(&socket(), arguments).output().unwrap();
     assert!(
         output.status.success(),
