@@ -1,4 +1,4 @@
-//! The native functions behind `prelude.js`. What leaves the context becomes a frame to the parent; the rest is computed here.
+//! The native functions behind the prelude. What leaves the context becomes a frame to the parent; the rest is computed here.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -15,6 +15,7 @@ use rquickjs::{Ctx, Exception, Function, Object, Result, TypedArray};
 use rustix::time::{ClockId, clock_gettime};
 use url::{Url, form_urlencoded, quirks};
 
+use super::library::Library;
 use super::wire::{FromWorker, MAX_SENT_BYTES, Port, Setup, ToWorker};
 use super::{LogLevel, QuestionKind, Redirect};
 
@@ -147,12 +148,27 @@ impl World {
     }
 }
 
-/// Makes the object that `prelude.js` calls `host`.
-pub(super) fn host<'js>(ctx: &Ctx<'js>, world: &Rc<World>) -> Result<Object<'js>> {
+/// Makes the object that the prelude calls `host`.
+pub(super) fn host<'js>(ctx: &Ctx<'js>, world: &Rc<World>, library: &Rc<Library>) -> Result<Object<'js>> {
     let host = Object::new(ctx.clone())?;
+    let library = Rc::clone(library);
+    let part = move |ctx: Ctx<'js>, name: String| part(&ctx, &library, &name);
+    host.set("part", Function::new(ctx.clone(), part)?)?;
     add_calls(ctx, &host, world)?;
     add_computations(ctx, &host)?;
     Ok(host)
+}
+
+/// The function that makes a part of the prelude.
+fn part<'js>(ctx: &Ctx<'js>, library: &Library, name: &str) -> Result<Function<'js>> {
+    let Some(part) = library.part(name) else {
+        return Err(Exception::throw_internal(ctx, "there is no such part"));
+    };
+    let (part, evaluated) = part.load(ctx)?.eval()?;
+    evaluated
+        .result::<()>()
+        .unwrap_or(Err(rquickjs::Error::Unknown))?;
+    part.get("default")
 }
 
 /// What becomes a frame.

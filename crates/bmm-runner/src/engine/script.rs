@@ -38,13 +38,17 @@ type Intrinsics = (
     DOMException,
 );
 
+/// Heap at which a call's first collection is due.
+const FIRST_COLLECTION_BYTES: usize = 1024 * 1024;
 /// Jobs between two looks at the clock.
 const JOBS_PER_LOOK: usize = 64;
 
 /// Makes an engine, waits for a call, runs it, answers. `false` when the parent is gone.
-pub(super) fn serve_one(port: &Rc<RefCell<Port>>, setup: &Rc<Setup>, library: &Library) -> bool {
+pub(super) fn serve_one(port: &Rc<RefCell<Port>>, setup: &Rc<Setup>, library: &Rc<Library>) -> bool {
     let Ok(runtime) = Runtime::new() else { return false };
     runtime.set_memory_limit(setup.heap_bytes);
+    // A context alone is near the engine's own threshold: most calls end without a collection.
+    runtime.set_gc_threshold(FIRST_COLLECTION_BYTES.min(setup.heap_bytes / 8));
     runtime.set_max_stack_size(setup.stack_bytes);
     let world = Rc::new(World::new(Rc::clone(port), Rc::clone(setup)));
     let watched = Rc::clone(&world);
@@ -55,8 +59,8 @@ pub(super) fn serve_one(port: &Rc<RefCell<Port>>, setup: &Rc<Setup>, library: &L
     context.with(|ctx| serve(&ctx, &world, setup, library).unwrap_or(false))
 }
 
-fn serve(ctx: &Ctx<'_>, world: &Rc<World>, setup: &Setup, library: &Library) -> rquickjs::Result<bool> {
-    let prelude = Prelude::load(ctx, world, library.prelude())?;
+fn serve(ctx: &Ctx<'_>, world: &Rc<World>, setup: &Setup, library: &Rc<Library>) -> rquickjs::Result<bool> {
+    let prelude = Prelude::load(ctx, world, library)?;
     let (tool, secrets, input) = loop {
         match world.receive(None) {
             Some((ToWorker::Call { tool, secrets }, input)) => break (tool, secrets, input),
@@ -96,10 +100,10 @@ struct Prelude<'js> {
 impl<'js> Prelude<'js> {
     /// The prelude finds the native functions as a global, takes that away, and puts its own functions beside them. (An export would be
     /// there for a tool that imports `prelude.js`.)
-    fn load(ctx: &Ctx<'js>, world: &Rc<World>, prelude: &Bytecode) -> rquickjs::Result<Self> {
-        let host = native::host(ctx, world)?;
+    fn load(ctx: &Ctx<'js>, world: &Rc<World>, library: &Rc<Library>) -> rquickjs::Result<Self> {
+        let host = native::host(ctx, world, library)?;
         ctx.globals().set("host", host.clone())?;
-        let (_, evaluated) = prelude.load(ctx)?.eval()?;
+        let (_, evaluated) = library.world().load(ctx)?.eval()?;
         evaluated
             .result::<()>()
             .unwrap_or(Err(rquickjs::Error::Unknown))?;

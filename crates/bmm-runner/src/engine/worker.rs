@@ -31,6 +31,6 @@ pub(super) fn serve(channel: OwnedFd) {
     let Some(library) = Library::new(modules, &setup) else {
         return;
     };
-    let (port, setup) = (Rc::new(RefCell::new(port)), Rc::new(setup));
+    let (port, setup, library) = (Rc::new(RefCell::new(port)), Rc::new(setup), Rc::new(library));
     while serve_one(&port, &setup, &library) {}
 }

@@ -1,5 +1,50 @@
+// What a tool finds in its world besides the language. This file runs once in every fresh context, before the tool; the others of this
+// folder are parts, each a function that runs when something of it is first touched (most calls touch none, and a part takes as long to
+// load as many a call to run). `host` holds the native functions (native.rs); nothing but what closes over it can reach it. A tool may
+// replace anything here, before a part is loaded too: it would only cheat itself, since every limit and every permission is enforced on
+// the other side of the channel.
 
-// --- Log ---
+const { host } = globalThis;
+delete globalThis.host;
+
+const text = (value) => String(value).toWellFormed();
+const { defineProperty } = Reflect;
+const define = (name, value) =>
+  defineProperty(globalThis, name, { value, writable: true, configurable: true, enumerable: false });
+
+// --- Parts ---
+
+const parts = { __proto__: null };
+const loaded = (part) => parts[part];
+const use = (part) => parts[part] ??= host.part(part)({ host, loaded, show, text, use });
+
+// Globals that become what they stand for when they are first read, as Node's are.
+function offer(part, names) {
+  for (const name of names) {
+    defineProperty(globalThis, name, {
+      get() {
+        const value = use(part)[name];
+        define(name, value);
+        return value;
+      },
+      set(value) { define(name, value); },
+      configurable: true,
+      enumerable: false,
+    });
+  }
+}
+offer("abort", ["AbortController", "AbortSignal"]);
+offer("buffer", ["Buffer"]);
+offer("bytes", ["TextDecoder", "TextEncoder", "atob", "btoa"]);
+offer("console", ["console"]);
+offer("copying", ["structuredClone"]);
+offer("crypto", ["crypto"]);
+offer("fetch", ["Headers", "Request", "Response"]);
+offer("timers", ["clearInterval", "clearTimeout", "setInterval", "setTimeout"]);
+offer("url", ["URL", "URLSearchParams"]);
+define("queueMicrotask", globalThis.queueMicrotask ?? ((callback) => void Promise.resolve().then(callback)));
+
+// --- For the engine ---
 
 function show(value) {
   if (typeof value === "string") return value;
@@ -10,20 +55,6 @@ function show(value) {
     return String(value);
   }
 }
-const logger = (level) => (...values) => host.log(level, text(values.map(show).join(" ")));
-const [debug, info, warn, error] = ["debug", "info", "warning", "error"].map(logger);
-const console = { debug, trace: debug, log: info, info, warn, error };
-
-// --- Globals ---
-
-for (const [name, value] of Object.entries({
-  AbortController, AbortSignal, Buffer, Headers, Request, Response, TextDecoder, TextEncoder, URL, URLSearchParams, atob, btoa,
-  clearInterval: clearTimeout, clearTimeout, console, crypto, setInterval, setTimeout, structuredClone,
-})) define(name, value);
-define("queueMicrotask", globalThis.queueMicrotask ?? ((callback) => void Promise.resolve().then(callback)));
-
-// --- For the engine ---
-
 function describe(thrown) {
   try {
     if (!(thrown instanceof Error)) return text(typeof thrown === "object" ? show(thrown) : thrown);
@@ -41,24 +72,29 @@ function ask(kind, question) {
 }
 
 function context(secrets) {
+  let signal;
   return {
     elicit: async (question) => ask("elicit", question),
     sample: async (question) => ask("sample", question),
     roots: async (question = {}) => (await ask("roots", question)).roots,
-    fetch,
+    fetch: (input, init) => use("fetch").fetch(input, init),
     secrets: Object.freeze(Object.fromEntries(secrets)),
     basicAuth: (user, secret) => host.basicAuth(text(user), text(secret)),
-    hmac: (algorithm, secret, data) => host.hmac(text(algorithm), text(secret), packed(data)),
-    log: info,
+    hmac: (algorithm, secret, data) => host.hmac(text(algorithm), text(secret), use("bytes").packed(data)),
+    log: (...values) => use("console").info(...values),
     progress: (progress, total, message) =>
       host.progress(Number(progress), total === undefined ? undefined : Number(total), message === undefined ? undefined : text(message)),
-    signal: new AbortController().signal,
+    get signal() { return signal ??= new (use("abort").AbortController)().signal; },
+    set signal(value) { signal = value; },
   };
 }
 
 const { parse, stringify } = JSON;
 const run = async (tool, input, secrets) => tool(parse(input), context(parse(secrets)));
 const output = (value) => stringify(value === undefined ? null : value) ?? "null";
+const deliver = (...fetched) => use("fetch").deliver(...fetched);
+// Without the part there is no timer.
+const tick = () => loaded("timers")?.tick() ?? -1;
 
 // The context cannot compile (script.rs). What would still pretend to goes as well, and with it what tells one call of another, or of time.
 function harden() {
