@@ -6,9 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::hmac;
-use aws_lc_rs::rand::SystemRandom;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
@@ -21,6 +19,8 @@ use crate::session::Principal;
 const LIFETIME: Duration = Duration::from_secs(15 * 60);
 /// Largest state: all answers of a call, and no more.
 const MAX_BYTES: usize = 256 * 1024;
+/// As long as what SHA-256 gives.
+const KEY_BYTES: usize = 32;
 const DOMAIN: &[u8] = b"bmm-runner request state 1";
 
 /// The key, and the clock that expiries are told by: both begin and end with the process.
@@ -61,9 +61,12 @@ struct Sealed {
 
 impl RequestStates {
     /// With a key of its own. Fails without random numbers.
-    pub(crate) fn create(now: Instant) -> Result<Self, Unspecified> {
+    pub(crate) fn create(now: Instant) -> Result<Self, getrandom::Error> {
+        // Straight from the kernel: aws-lc's own generator measures the processor's jitter first, 30 ms of every start.
+        let mut key = zeroize::Zeroizing::new([0; KEY_BYTES]);
+        getrandom::fill(key.as_mut_slice())?;
         Ok(Self {
-            key: hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())?,
+            key: hmac::Key::new(hmac::HMAC_SHA256, key.as_slice()),
             since: now,
         })
     }

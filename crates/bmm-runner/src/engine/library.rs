@@ -9,8 +9,9 @@ use super::wire::{Outcome, Setup};
 /// Runs in every context.
 const WORLD: &str = include_str!("prelude/world.js");
 /// Each runs in a context that touches something of it; `world.js` says what belongs to which.
-const PARTS: [(&str, &str); 9] = [
+const PARTS: [(&str, &str); 10] = [
     ("abort", include_str!("prelude/abort.js")),
+    ("asking", include_str!("prelude/asking.js")),
     ("buffer", include_str!("prelude/buffer.js")),
     ("bytes", include_str!("prelude/bytes.js")),
     ("console", include_str!("prelude/console.js")),

@@ -148,15 +148,24 @@ impl World {
     }
 }
 
-/// Makes the object that the prelude calls `host`.
+/// What `prelude/world.js` finds: the way to the parts, and to the native functions that they take.
 pub(super) fn host<'js>(ctx: &Ctx<'js>, world: &Rc<World>, library: &Rc<Library>) -> Result<Object<'js>> {
     let host = Object::new(ctx.clone())?;
     let library = Rc::clone(library);
     let part = move |ctx: Ctx<'js>, name: String| part(&ctx, &library, &name);
     host.set("part", Function::new(ctx.clone(), part)?)?;
-    add_calls(ctx, &host, world)?;
-    add_computations(ctx, &host)?;
+    let world = Rc::clone(world);
+    let natives = move |ctx: Ctx<'js>| natives(&ctx, &world);
+    host.set("natives", Function::new(ctx.clone(), natives)?)?;
     Ok(host)
+}
+
+/// Makes the object that the parts call `host`.
+fn natives<'js>(ctx: &Ctx<'js>, world: &Rc<World>) -> Result<Object<'js>> {
+    let natives = Object::new(ctx.clone())?;
+    add_calls(ctx, &natives, world)?;
+    add_computations(ctx, &natives)?;
+    Ok(natives)
 }
 
 /// The function that makes a part of the prelude.

@@ -98,7 +98,7 @@ struct Prelude<'js> {
 }
 
 impl<'js> Prelude<'js> {
-    /// The prelude finds the native functions as a global, takes that away, and puts its own functions beside them. (An export would be
+    /// The prelude finds the way to its parts as a global, takes that away, and puts its own functions beside it. (An export would be
     /// there for a tool that imports `prelude.js`.)
     fn load(ctx: &Ctx<'js>, world: &Rc<World>, library: &Rc<Library>) -> rquickjs::Result<Self> {
         let host = native::host(ctx, world, library)?;

@@ -1,13 +1,14 @@
 // What a tool finds in its world besides the language. This file runs once in every fresh context, before the tool; the others of this
 // folder are parts, each a function that runs when something of it is first touched (most calls touch none, and a part takes as long to
-// load as many a call to run). `host` holds the native functions (native.rs); nothing but what closes over it can reach it. A tool may
-// replace anything here, before a part is loaded too: it would only cheat itself, since every limit and every permission is enforced on
-// the other side of the channel.
+// load as many a call to run). The native functions (native.rs) are made when the first part needs them; nothing but the parts can reach
+// them. A tool may replace anything here, before a part is loaded too: it would only cheat itself, since every limit and every permission
+// is enforced on the other side of the channel.
 
 const { host } = globalThis;
 delete globalThis.host;
 
 const text = (value) => String(value).toWellFormed();
+const { parse, stringify } = JSON;
 const { defineProperty } = Reflect;
 const define = (name, value) =>
   defineProperty(globalThis, name, { value, writable: true, configurable: true, enumerable: false });
@@ -15,33 +16,42 @@ const define = (name, value) =>
 // --- Parts ---
 
 const parts = { __proto__: null };
+let made;
+const natives = () => made ??= host.natives();
 const loaded = (part) => parts[part];
-const use = (part) => parts[part] ??= host.part(part)({ host, loaded, show, text, use });
+const use = (part) => parts[part] ??= host.part(part)({ host: natives(), loaded, show, text, use });
 
-// Globals that become what they stand for when they are first read, as Node's are.
-function offer(part, names) {
-  for (const name of names) {
-    defineProperty(globalThis, name, {
-      get() {
-        const value = use(part)[name];
-        define(name, value);
-        return value;
-      },
-      set(value) { define(name, value); },
-      configurable: true,
-      enumerable: false,
-    });
-  }
-}
-offer("abort", ["AbortController", "AbortSignal"]);
-offer("buffer", ["Buffer"]);
-offer("bytes", ["TextDecoder", "TextEncoder", "atob", "btoa"]);
-offer("console", ["console"]);
-offer("copying", ["structuredClone"]);
-offer("crypto", ["crypto"]);
-offer("fetch", ["Headers", "Request", "Response"]);
-offer("timers", ["clearInterval", "clearTimeout", "setInterval", "setTimeout"]);
-offer("url", ["URL", "URLSearchParams"]);
+// A global that becomes what it stands for when it is first read, as Node's do.
+const offer = (part, name) =>
+  defineProperty(globalThis, name, {
+    get() {
+      const value = use(part)[name];
+      define(name, value);
+      return value;
+    },
+    set(value) { define(name, value); },
+    configurable: true,
+    enumerable: false,
+  });
+offer("abort", "AbortController");
+offer("abort", "AbortSignal");
+offer("buffer", "Buffer");
+offer("bytes", "TextDecoder");
+offer("bytes", "TextEncoder");
+offer("bytes", "atob");
+offer("bytes", "btoa");
+offer("console", "console");
+offer("copying", "structuredClone");
+offer("crypto", "crypto");
+offer("fetch", "Headers");
+offer("fetch", "Request");
+offer("fetch", "Response");
+offer("timers", "clearInterval");
+offer("timers", "clearTimeout");
+offer("timers", "setInterval");
+offer("timers", "setTimeout");
+offer("url", "URL");
+offer("url", "URLSearchParams");
 define("queueMicrotask", globalThis.queueMicrotask ?? ((callback) => void Promise.resolve().then(callback)));
 
 // --- For the engine ---
@@ -65,31 +75,23 @@ function describe(thrown) {
   }
 }
 
-// An answer that is not there yet never comes in this call: the tool is called again with it, and hears it here.
-function ask(kind, question) {
-  const answer = host.ask(kind, text(stringify(question)));
-  return answer === "" ? new Promise(() => {}) : parse(answer);
-}
-
 function context(secrets) {
   let signal;
   return {
-    elicit: async (question) => ask("elicit", question),
-    sample: async (question) => ask("sample", question),
-    roots: async (question = {}) => (await ask("roots", question)).roots,
+    elicit: (question) => use("asking").elicit(question),
+    sample: (question) => use("asking").sample(question),
+    roots: (question) => use("asking").roots(question),
     fetch: (input, init) => use("fetch").fetch(input, init),
     secrets: Object.freeze(Object.fromEntries(secrets)),
-    basicAuth: (user, secret) => host.basicAuth(text(user), text(secret)),
-    hmac: (algorithm, secret, data) => host.hmac(text(algorithm), text(secret), use("bytes").packed(data)),
+    basicAuth: (user, secret) => use("asking").basicAuth(user, secret),
+    hmac: (algorithm, secret, data) => use("asking").hmac(algorithm, secret, data),
     log: (...values) => use("console").info(...values),
-    progress: (progress, total, message) =>
-      host.progress(Number(progress), total === undefined ? undefined : Number(total), message === undefined ? undefined : text(message)),
+    progress: (progress, total, message) => use("asking").progress(progress, total, message),
     get signal() { return signal ??= new (use("abort").AbortController)().signal; },
     set signal(value) { signal = value; },
   };
 }
 
-const { parse, stringify } = JSON;
 const run = async (tool, input, secrets) => tool(parse(input), context(parse(secrets)));
 const output = (value) => stringify(value === undefined ? null : value) ?? "null";
 const deliver = (...fetched) => use("fetch").deliver(...fetched);
@@ -98,15 +100,19 @@ const tick = () => loaded("timers")?.tick() ?? -1;
 
 // The context cannot compile (script.rs). What would still pretend to goes as well, and with it what tells one call of another, or of time.
 function harden() {
-  const functions = [function () {}, async function () {}, function* () {}, async function* () {}];
-  for (const prototype of functions.map(Object.getPrototypeOf)) {
+  const { defineProperty, getPrototypeOf } = Object;
+  const close = (prototype) => {
     const refuse = function () { throw new EvalError("code cannot be made from text here"); };
-    Object.defineProperty(refuse, "prototype", { value: prototype, writable: false });
-    Object.defineProperty(prototype, "constructor", { value: refuse, writable: false, configurable: false });
-  }
-  define("Function", Object.getPrototypeOf(function () {}).constructor);
+    defineProperty(refuse, "prototype", { value: prototype, writable: false });
+    defineProperty(prototype, "constructor", { value: refuse, writable: false, configurable: false });
+  };
+  close(getPrototypeOf(function () {}));
+  close(getPrototypeOf(async function () {}));
+  close(getPrototypeOf(function* () {}));
+  close(getPrototypeOf(async function* () {}));
+  define("Function", getPrototypeOf(function () {}).constructor);
   // Call sites would hand out the functions of this file.
-  Object.defineProperty(Error, "prepareStackTrace", { value: undefined, writable: false, configurable: false });
+  defineProperty(Error, "prepareStackTrace", { value: undefined, writable: false, configurable: false });
   for (const name of [
     "eval", "SharedArrayBuffer", "Atomics", "FinalizationRegistry", "WeakRef", "DisposableStack", "AsyncDisposableStack",
     "SuppressedError", "InternalError", "performance", "navigator", "gc", "print",
