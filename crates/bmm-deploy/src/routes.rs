@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 
 use crate::site::is_slug;
 use crate::upstream::{Unanswered, Upstream};
@@ -15,6 +16,8 @@ use crate::upstream::{Unanswered, Upstream};
 #[derive(Clone, Default)]
 pub struct Routes {
     table: Arc<ArcSwap<HashMap<String, Arc<Upstream>>>>,
+    /// Counts how often a slug came or went.
+    slugs: Arc<watch::Sender<u64>>,
 }
 
 impl Routes {
@@ -35,7 +38,11 @@ impl Routes {
             table
         });
         fence(Ordering::SeqCst);
-        Ok(before.get(slug).cloned())
+        let before = before.get(slug).cloned();
+        if before.is_none() {
+            self.slugs.send_modify(|count| *count += 1);
+        }
+        Ok(before)
     }
 
     /// Takes `slug` out of the table. Returns where it led.
@@ -46,7 +53,16 @@ impl Routes {
             table
         });
         fence(Ordering::SeqCst);
-        before.get(slug).cloned()
+        let before = before.get(slug).cloned();
+        if before.is_some() {
+            self.slugs.send_modify(|count| *count += 1);
+        }
+        before
+    }
+
+    /// Tells when a slug comes or goes. One that leads elsewhere does neither.
+    pub(crate) fn slugs_changed(&self) -> watch::Receiver<u64> {
+        self.slugs.subscribe()
     }
 
     /// Where `slug` leads.

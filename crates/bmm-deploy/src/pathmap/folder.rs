@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use super::file;
 use super::fragment::{Form, FragmentError, combined, line, read_line};
-use super::value::{Address, PathTable, RouteSlug};
+use super::value::{Address, Addresses, PathTable, RouteSlug};
 
 /// Another user reads them.
 const MODE: u32 = 0o644;
@@ -190,20 +190,16 @@ impl Contents {
         }
     }
 
-    /// Takes out every server whose upstream is another than `expected` says. Whoever writes the fragments may be trusted with
-    /// less than the proxy that reads them.
-    pub fn retain_expected(&mut self, form: Form, expected: impl Fn(&RouteSlug) -> Option<Address>) {
+    /// Takes out every server that is not where `addresses` has those of its name. Whoever writes the fragments may be trusted
+    /// with less than the proxy that reads them.
+    pub fn retain_expected(&mut self, addresses: &Addresses) {
         let all = std::mem::take(&mut self.table);
         for (slug, upstream) in all {
-            if expected(&slug).as_ref() == Some(&upstream) {
+            if addresses.of(&slug).as_ref() == Ok(&upstream) {
                 self.table.insert(slug, upstream);
             } else {
-                let file = match form {
-                    Form::NginxIf => format!("{slug}.conf"),
-                    Form::NginxMap | Form::Caddy => slug.to_string(),
-                };
                 self.complain(Problem {
-                    file: file.into(),
+                    file: slug.to_string().into(),
                     line: 0,
                     error: ProblemKind::Elsewhere,
                 });
@@ -259,6 +255,7 @@ pub enum FolderError {
 
 #[cfg(test)]
 mod tests {
+    use super::super::value::SocketDir;
     use super::*;
 
     fn table(entries: &[(&str, &str)]) -> PathTable {
@@ -348,9 +345,7 @@ mod tests {
         let all = table(&[("a", "unix:/run/a.sock"), ("evil", "unix:/var/run/docker.sock")]);
         folder.write(&all).expect("written");
         let mut read = folder.read().expect("readable").expect("written");
-        read.retain_expected(Form::NginxMap, |slug| {
-            format!("unix:/run/{slug}.sock").parse().ok()
-        });
+        read.retain_expected(&Addresses::Sockets(SocketDir::new("/run").expect("a directory")));
         assert_eq!(read.table, table(&[("a", "unix:/run/a.sock")]));
         assert_eq!(read.problems.len(), 1);
     }

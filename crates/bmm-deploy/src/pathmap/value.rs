@@ -335,3 +335,23 @@ impl SocketDir {
         SocketPath::new(self.0.join(format!("{slug}.sock"))).map(Address::Socket)
     }
 }
+
+/// Where servers are by their slugs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Addresses {
+    /// Each on its public socket.
+    Sockets(SocketDir),
+    /// All behind the built-in router on this port of this machine.
+    Port(Port),
+}
+
+impl Addresses {
+    /// Where `slug` is.
+    pub fn of(&self, slug: &RouteSlug) -> Result<Address, ValueError> {
+        match self {
+            Self::Sockets(directory) => directory.of(slug),
+            Self::Port(port) => Ok(Address::Tcp((std::net::Ipv4Addr::LOCALHOST, port.get()).into())),
+        }
+    }
+}

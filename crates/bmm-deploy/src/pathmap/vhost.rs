@@ -97,12 +97,4 @@ impl Vhost {
             access_log: None,
         }
     }
-
-    /// The configuration, in the words of its form's proxy.
-    pub fn config(&self) -> String {
-        match self.form {
-            Form::NginxMap | Form::NginxIf => super::nginx::vhost(self),
-            Form::Caddy => super::caddy::site(self),
-        }
-    }
 }

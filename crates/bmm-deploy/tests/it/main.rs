@@ -38,6 +38,9 @@ fn main() {
         name,
         run: fake_runner::run,
     }));
+    if pathmap::is_child_on_a_full_disk() {
+        return;
+    }
     LAUNCHER.set(launcher).expect("set once");
     converging::play_if_asked();
     crashes::play_if_asked();

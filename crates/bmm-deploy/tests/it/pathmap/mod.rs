@@ -4,10 +4,13 @@ use std::path::PathBuf;
 
 use libtest_mimic::Trial;
 
+pub(crate) use keeping::is_child_on_a_full_disk;
 pub(crate) use parts::Nginx;
 
 mod contract;
 mod fronts;
+mod installing;
+mod keeping;
 mod parts;
 mod world;
 mod writers;
@@ -15,6 +18,9 @@ mod writers;
 pub(crate) fn trials() -> Vec<Trial> {
     let all = [
         contract::trials(),
+        installing::trials_with_caddy(),
+        installing::trials_with_nginx(),
+        keeping::trials(),
         writers::trials(),
         writers::trials_with_nginx(),
     ];

@@ -1,10 +1,12 @@
 //! nginx and Caddy in folders of their own.
 
+use std::ffi::OsString;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use bmm_deploy::pathmap::Proxy;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -56,6 +58,19 @@ impl Nginx {
         command
     }
 
+    /// How we ask it.
+    pub(crate) fn proxy(&self) -> Proxy {
+        let command = |more: &[&str]| {
+            let command = self.command();
+            let start = [command.get_program()].into_iter().chain(command.get_args());
+            start
+                .map(OsString::from)
+                .chain(more.iter().map(OsString::from))
+                .collect()
+        };
+        Proxy::new(command(&["-q", "-t"]), command(&["-s", "reload"]))
+    }
+
     /// `nginx -t`.
     pub(crate) fn test(&self) -> Result<(), String> {
         said(&self.command().arg("-t").output().unwrap())
@@ -98,6 +113,24 @@ impl Caddy {
             .env("HOME", self.dir.path())
             .env_remove("XDG_DATA_HOME")
             .env_remove("XDG_CONFIG_HOME");
+        command
+    }
+
+    /// How we ask it: in its own folder.
+    pub(crate) fn proxy(&self, config: &Path) -> Proxy {
+        Proxy::new(self.proxy_test(config), self.asked("reload", config))
+    }
+
+    pub(crate) fn proxy_test(&self, config: &Path) -> Vec<OsString> {
+        self.asked("validate", config)
+    }
+
+    fn asked(&self, verb: &str, config: &Path) -> Vec<OsString> {
+        let home = format!("HOME={}", self.dir.path().display());
+        let mut command: Vec<OsString> = ["env", &home].map(OsString::from).into();
+        command.push(self.executable.clone().into());
+        command.extend([verb, "--adapter", "caddyfile", "--config"].map(OsString::from));
+        command.push(config.into());
         command
     }
 

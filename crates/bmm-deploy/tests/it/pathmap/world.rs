@@ -53,7 +53,7 @@ type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
 /// Everything behind the proxy.
 pub(crate) struct World {
-    _dir: TempDir,
+    dir: TempDir,
     /// bmm's own port.
     pub(crate) bmm: SocketAddr,
     /// Where each slug leads.
@@ -124,13 +124,18 @@ impl World {
             }
         });
         Self {
-            _dir: dir,
+            dir,
             bmm,
             table,
             calls,
             feed,
             uploaded: Mutex::new(uploaded),
         }
+    }
+
+    /// Where the servers' sockets are.
+    pub(crate) fn sockets(&self) -> &std::path::Path {
+        self.dir.path()
     }
 
     pub(crate) fn calls(&self) -> usize {
