@@ -231,6 +231,25 @@ mod tests {
     }
 
     #[test]
+    fn only_a_socket_that_is_no_link_is_connected_to() {
+        let real = tempfile::tempdir().expect("a directory");
+        let _listening = std::os::unix::net::UnixListener::bind(real.path().join(SOCKET)).expect("binds");
+        assert!(connect(real.path()).is_ok());
+
+        let linked = tempfile::tempdir().expect("a directory");
+        std::os::unix::fs::symlink(real.path().join(SOCKET), linked.path().join(SOCKET)).expect("links");
+        assert!(connect(linked.path()).is_err(), "a link to a socket");
+        let beside = linked.path().join("beside");
+        std::os::unix::fs::symlink(real.path(), &beside).expect("links");
+        assert!(connect(&beside).is_err(), "a link to a directory");
+
+        let file = tempfile::tempdir().expect("a directory");
+        std::fs::write(file.path().join(SOCKET), "").expect("writes");
+        let error = connect(file.path()).expect_err("a file").to_string();
+        assert_eq!(error, "control.sock is not a socket");
+    }
+
+    #[test]
     fn a_role_is_the_only_argument() {
         assert_eq!(argument("runner"), "bmm-cage:contained:runner");
         assert_eq!(role(&[&argument("runner")]).as_deref(), Some("runner"));

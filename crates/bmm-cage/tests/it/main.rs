@@ -5,6 +5,7 @@
 #![allow(clippy::panic, clippy::indexing_slicing)]
 
 mod attacks;
+mod contained;
 mod door;
 mod lifetime;
 mod probe;
@@ -27,6 +28,7 @@ fn main() {
     let arguments = Arguments::from_args();
     let trials = [
         attacks::trials(&launcher),
+        contained::trials(),
         door::trials(),
         lifetime::trials(),
         report::trials(&launcher),
