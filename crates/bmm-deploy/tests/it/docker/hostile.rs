@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bmm_cage::contained;
-use bmm_deploy::{DeployError, ReadyIsEnough};
+use bmm_deploy::{DeployError, Probe, ReadyIsEnough, Target};
+use futures_util::future::BoxFuture;
+use http::StatusCode;
 
 use super::world::{World, docker_trials, limits, lines};
 use crate::fake_runner::Config;
@@ -18,6 +20,7 @@ docker_trials!(
     a_container_that_exits_at_once_has_its_last_words_shown,
     a_container_that_floods_its_log_is_quoted_briefly,
     a_container_that_drips_is_given_up_in_time,
+    a_container_that_says_ready_and_dies_is_not_routed,
 );
 
 /// To be called before anything else: in a container whose slug asks for it, this does not return.
@@ -53,6 +56,11 @@ pub(crate) fn play_if_asked() {
             let _ = std::io::stderr().write_all(&line);
         }
         std::process::exit(9);
+    } else if asked_for("orphans") {
+        for _ in 0..3 {
+            // They end at once, and nobody waits for them but the container's first process.
+            drop(std::process::Command::new("/proc/self/exe").arg("--list").spawn());
+        }
     } else if asked_for("drips") {
         let mut stream = connect().unwrap();
         let _ = stream.read(&mut [0; 1024]);
@@ -152,4 +160,25 @@ async fn a_container_that_drips_is_given_up_in_time() {
     let error = world.roll("drips", &Config::new("1")).await.unwrap_err();
     assert!(begun.elapsed() < Duration::from_secs(20), "{error}");
     assert_eq!(world.left(), [""; 0]);
+}
+
+async fn a_container_that_says_ready_and_dies_is_not_routed() {
+    let world = World::with(|runtime| runtime, Arc::new(Undecided), limits()).await;
+    let dies = Config {
+        end_after_ms: Some(1),
+        ..Config::new("1")
+    };
+    let error = world.roll("demo", &dies).await.unwrap_err().to_string();
+    assert!(error.contains("the runner ended (exit code 3"), "{error}");
+    assert_eq!(world.get("/demo/revision").await.0, StatusCode::NOT_FOUND);
+    assert_eq!(world.left(), [""; 0]);
+}
+
+/// Never comes to a verdict.
+struct Undecided;
+
+impl Probe for Undecided {
+    fn check<'a>(&'a self, _: &'a Target) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(std::future::pending())
+    }
 }

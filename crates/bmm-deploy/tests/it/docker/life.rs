@@ -15,6 +15,8 @@ docker_trials!(
     a_server_in_a_container_serves_and_leaves_nothing,
     a_killed_container_is_back_and_the_call_in_between_succeeds,
     a_slow_call_is_finished_by_the_container_that_took_it,
+    the_first_process_passes_the_wish_to_end_on,
+    the_first_process_buries_orphans,
     a_missing_image_keeps_the_old_revision,
     a_name_that_is_taken_is_told_and_left_alone,
 );
@@ -78,6 +80,44 @@ async fn a_slow_call_is_finished_by_the_container_that_took_it() {
     })
     .await;
     assert_eq!(world.left().len(), 3, "{:?}", world.left());
+    world.deployer.shutdown().await;
+    assert_eq!(world.left(), [""; 0]);
+}
+
+async fn the_first_process_passes_the_wish_to_end_on() {
+    let world = World::new().await;
+    world.roll("demo", &Config::new("1")).await.unwrap();
+    let container = world.containers().remove(0);
+    // A first process that does nothing about it would not even notice.
+    lines(&["kill", "--signal=TERM", &container]);
+    eventually(Duration::from_secs(10), "it ended and is back", async || {
+        let status = world.deployer.status();
+        status
+            .iter()
+            .all(|one| one.phase == Phase::Healthy && one.restarts == 1)
+    })
+    .await;
+    assert_eq!(world.get("/demo/revision").await.1, "1");
+    world.deployer.shutdown().await;
+    assert_eq!(world.left(), [""; 0]);
+}
+
+async fn the_first_process_buries_orphans() {
+    let world = World::new().await;
+    let live = world.roll("orphans", &Config::new("1")).await.unwrap();
+    assert_eq!(world.get("/orphans/revision").await.1, "1");
+    let zombies = || {
+        let path = format!("/proc/{0}/task/{0}/children", live.pid);
+        let children = std::fs::read_to_string(path).unwrap();
+        let states = children.split_ascii_whitespace().map(|pid| {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            status.contains("State:\tZ")
+        });
+        let states: Vec<bool> = states.collect();
+        assert!(!states.is_empty(), "the runner at least");
+        states.into_iter().filter(|is_zombie| *is_zombie).count()
+    };
+    eventually(Duration::from_secs(10), "buried", async || zombies() == 0).await;
     world.deployer.shutdown().await;
     assert_eq!(world.left(), [""; 0]);
 }
