@@ -10,7 +10,7 @@ use bollard::models::{
 
 use super::plan::{CONTROL_DIR, ContainerPlan};
 use super::seccomp::SECCOMP_PROFILE;
-use super::walls::{Profile, Walls};
+use super::walls::{PODMAN_TMPFS, Profile, Walls};
 
 /// The host name inside: the same for all, since it is nobody's business.
 const HOST_NAME: &str = "runner";
@@ -58,12 +58,7 @@ impl ContainerPlan {
             memory_swap: memory.filter(|_| !walls.swap),
             nano_cpus: walls.milli_cpus.map(|milli| i64::from(milli) * 1_000_000),
             oom_kill_disable: Some(!walls.oom_killer),
-            tmpfs: walls.tmp_bytes.map(|bytes| {
-                HashMap::from([(
-                    "/tmp".to_owned(),
-                    format!("rw,noexec,nosuid,nodev,size={bytes},mode=1777"),
-                )])
-            }),
+            tmpfs: walls.tmp_bytes.map(|bytes| self.tmpfs(bytes)),
             ulimits: Some(ulimits(walls)),
             log_config: walls.logs.map(|logs| HostConfigLogConfig {
                 typ: Some("json-file".to_owned()),
@@ -119,6 +114,17 @@ impl ContainerPlan {
             runtime: self.oci_runtime.clone(),
             ..HostConfig::default()
         }
+    }
+
+    fn tmpfs(&self, bytes: u64) -> HashMap<String, String> {
+        let closed = "rw,noexec,nosuid,nodev";
+        let mut tmpfs = HashMap::from([("/tmp".to_owned(), format!("{closed},size={bytes},mode=1777"))]);
+        // Who reads the profile from a file is Podman.
+        if self.seccomp_file.is_some() {
+            let roots_alone = |at: &&str| ((*at).to_owned(), format!("{closed},size=65536,mode=0755"));
+            tmpfs.extend(PODMAN_TMPFS.iter().map(roots_alone));
+        }
+        tmpfs
     }
 
     fn security_options(&self) -> Vec<String> {

@@ -209,6 +209,9 @@ pub(crate) struct LogBounds {
     pub(crate) files: u32,
 }
 
+/// Where Podman puts files in memory beside a read-only root, to be written and executed, unless something is there already.
+pub(crate) const PODMAN_TMPFS: &[&str] = &["/run", "/var/tmp"];
+
 /// What newer daemons mask, so that older ones do too, and what tells about the host beside it.
 pub(crate) const MASKED_PATHS: &[&str] = &[
     "/proc/acpi",

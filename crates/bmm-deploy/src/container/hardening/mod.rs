@@ -66,7 +66,7 @@ impl Judge<'_> {
             Control::Devices => self.devices(),
             Control::Network => self.network(),
             Control::Ports => self.ports(),
-            Control::Ipc => self.namespace("ipc", &["none", "private"], self.asked.ipc_mode.as_deref()),
+            Control::Ipc => self.ipc(),
             Control::ProcessNamespace => self.process_namespace(),
             Control::HostName => self.namespace("uts", &["", "private"], self.asked.uts_mode.as_deref()),
             Control::CgroupNamespace => self.cgroup_namespace(),

@@ -5,7 +5,9 @@ use std::collections::{BTreeSet, HashMap};
 use bollard::models::HostConfigCgroupnsModeEnum;
 
 use super::judge::{Judge, Said, Statements, daemon_only, list, open_paths, said_of, statements};
+use crate::container::kernel::Mounted;
 use crate::container::plan::CONTROL_DIR;
+use crate::container::walls::PODMAN_TMPFS;
 
 impl Judge<'_> {
     pub(super) fn read_only_root(&self) -> Statements {
@@ -69,7 +71,11 @@ impl Judge<'_> {
             })
             .collect();
         let only = format!("{} at {CONTROL_DIR} ro rprivate", self.plan.control_dir);
-        let others = asked.binds.as_ref().is_some_and(|binds| !binds.is_empty())
+        // Podman tells the one mount as a bind, too.
+        let others = asked
+            .binds
+            .as_ref()
+            .is_some_and(|binds| !binds.is_empty() && !self.facts.podman)
             || asked.volumes_from.as_ref().is_some_and(|from| !from.is_empty());
         let daemon = Said::so(found == [only.as_str()] && !others, list(&found));
         let kernel = self.seen(|kernel| {
@@ -79,7 +85,7 @@ impl Judge<'_> {
             let more: Vec<&str> = kernel
                 .mounts
                 .iter()
-                .filter(|mount| !is_usual(&mount.at))
+                .filter(|mount| !self.is_usual(mount))
                 .map(|mount| mount.at.as_str())
                 .collect();
             let closed = control.options.contains("ro");
@@ -190,6 +196,13 @@ impl Judge<'_> {
         )
     }
 
+    pub(super) fn ipc(&self) -> Statements {
+        let mode = self.asked.ipc_mode.as_deref();
+        // Podman calls every namespace of a container's own so.
+        let mode = mode.filter(|mode| !(self.facts.podman && *mode == "shareable"));
+        self.namespace("ipc", &["none", "private"], mode)
+    }
+
     pub(super) fn process_namespace(&self) -> Statements {
         let statements = self.namespace("pid", &["", "private"], self.asked.pid_mode.as_deref());
         let nested = self.seen(|kernel| match kernel.numbers("NSpid") {
@@ -243,6 +256,22 @@ impl Judge<'_> {
         });
         statements("its own", daemon, kernel)
     }
+    /// Whether every container has this mount.
+    fn is_usual(&self, mount: &Mounted) -> bool {
+        let at = mount.at.as_str();
+        let below = |folder: &str| {
+            at.strip_prefix(folder)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        match at {
+            "/" | "/tmp" | CONTROL_DIR | "/etc/hostname" | "/etc/hosts" | "/etc/resolv.conf" => true,
+            "/run/.containerenv" | "/etc/passwd" | "/etc/group" => self.facts.podman,
+            _ if PODMAN_TMPFS.contains(&at) => mount.kind == "tmpfs" && mount.options.contains("noexec"),
+            // Shared memory files of another container could be there.
+            "/dev/shm" => false,
+            _ => ["/dev", "/proc", "/sys"].into_iter().any(below),
+        }
+    }
 }
 
 /// What Podman masks by itself; what else the plan names it does not take through this API.
@@ -257,18 +286,3 @@ const PODMAN_MASKS: &[&str] = &[
     "/proc/timer_stats",
     "/sys/firmware",
 ];
-
-/// Whether every container has this mount.
-fn is_usual(at: &str) -> bool {
-    let below = |folder: &str| {
-        at.strip_prefix(folder)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    match at {
-        "/" | "/tmp" | CONTROL_DIR => true,
-        "/etc/hostname" | "/etc/hosts" | "/etc/resolv.conf" | "/run/.containerenv" => true,
-        // Shared memory files of another container could be there.
-        "/dev/shm" => false,
-        _ => ["/dev", "/proc", "/sys"].into_iter().any(below),
-    }
-}

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bmm_deploy::container::{ContainerLimits, ContainerSpec, Docker, Hardening, ImageId};
+use bmm_deploy::container::{ContainerLimits, ContainerSpec, Docker, Hardening, ImageId, SECCOMP_PROFILE};
 use tokio::sync::OnceCell;
 
 /// A connection to it.
@@ -33,7 +33,12 @@ impl Daemon {
         static SEATS: AtomicU64 = AtomicU64::new(1);
         let seat = SEATS.fetch_add(1, Ordering::Relaxed);
         let instance = format!("it{}", std::process::id());
-        let uids = self.docker.facts().await.unwrap().uids();
+        let facts = self.docker.facts().await.unwrap();
+        let uids = facts.uids();
+        let profile = control_dir.join("seccomp.json");
+        if facts.podman {
+            std::fs::write(&profile, SECCOMP_PROFILE).unwrap();
+        }
         ContainerSpec {
             image: self.image().await,
             slug: "probe".to_owned(),
@@ -44,7 +49,7 @@ impl Daemon {
             control_dir: control_dir.to_owned(),
             limits: ContainerLimits::default(),
             oci_runtime: None,
-            seccomp_file: None,
+            seccomp_file: facts.podman.then_some(profile),
             hardening: Hardening::Required,
         }
     }
