@@ -52,7 +52,8 @@ pub struct ContainerSpec {
     pub control_dir: PathBuf,
     /// Its bounds.
     pub limits: ContainerLimits,
-    /// Another OCI runtime than the daemon's default, by the name that the daemon knows it by (`runsc`).
+    /// Another OCI runtime than the daemon's default, by the name that the daemon knows it by (`runsc`). One with a kernel of
+    /// its own is judged by the daemon's word alone. gVisor needs `--host-uds=open` for the control socket.
     pub oci_runtime: Option<String>,
     /// Where [`SECCOMP_PROFILE`](super::SECCOMP_PROFILE) has been written to, for a daemon that reads a file (Podman). Docker is
     /// sent the profile itself.

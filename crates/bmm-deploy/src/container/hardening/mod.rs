@@ -18,23 +18,36 @@ use super::walls::Control;
 /// Judges every control. Looks at nothing but its arguments.
 pub fn compare(plan: &ContainerPlan, daemon: &DaemonFacts, evidence: &Evidence) -> ContainerReport {
     let inspect = &evidence.inspect;
+    let kernel = match plan.oci_runtime.as_deref().filter(|name| has_own_kernel(name)) {
+        // What this host's kernel sees is the other kernel, not the container.
+        Some(name) => Err(format!("it runs on a kernel of its own, of {name}")),
+        None => evidence.kernel.as_ref().map_err(String::clone),
+    };
     let judge = Judge {
         plan,
         facts: daemon,
         evidence,
         asked: inspect.host_config.clone().unwrap_or_default(),
         config: inspect.config.clone().unwrap_or_default(),
-        kernel: evidence.kernel.as_ref().ok(),
+        kernel: kernel.as_ref().ok().copied(),
     };
     ContainerReport {
         hardening: plan.hardening,
         daemon: daemon.clone(),
-        unseen: evidence.kernel.as_ref().err().cloned(),
+        unseen: kernel.err(),
         findings: Control::ALL
             .into_iter()
             .map(|control| judge.judge(control).finding(control))
             .collect(),
     }
+}
+
+/// gVisor and Kata Containers, under the names that their documentations give them.
+fn has_own_kernel(runtime: &str) -> bool {
+    let name = runtime.strip_prefix("io.containerd.").unwrap_or(runtime);
+    ["runsc", "gvisor", "kata"]
+        .into_iter()
+        .any(|known| name.starts_with(known))
 }
 
 impl Judge<'_> {

@@ -325,6 +325,21 @@ fn another_runtime_than_the_one_that_was_asked_for_is_weaker() {
         ))
     };
     assert_eq!(judged(&inspect), []);
+    let (seen, kernel) = (inspect.clone(), Ok(Kernel::default()));
+    let report = compare(
+        &plan,
+        &DaemonFacts::default(),
+        &Evidence {
+            inspect: seen,
+            kernel,
+        },
+    );
+    assert_eq!(weaker(&report), [], "what the host sees is the other kernel");
+    assert!(!report.holds(Control::Seccomp));
+    assert_eq!(
+        report.unseen.as_deref(),
+        Some("it runs on a kernel of its own, of runsc")
+    );
     inspect.host_config.as_mut().expect("is there").runtime = Some("runc".to_owned());
     assert_eq!(judged(&inspect), [Control::OciRuntime]);
 }
