@@ -121,7 +121,9 @@ impl ControlSocket {
 
 impl Drop for ControlSocket {
     fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.directory) {
+        if let Err(error) = std::fs::remove_dir_all(&self.directory)
+            && error.kind() != io::ErrorKind::NotFound
+        {
             tracing::warn!(directory = %self.directory.display(), %error, "cannot remove a control directory");
         }
     }

@@ -53,7 +53,7 @@ impl DockerRuntime {
         let facts = docker.facts().await?;
         let seccomp_file = facts.podman.then(|| run_dir.join("seccomp.json"));
         prepare(&run_dir, seccomp_file.as_deref()).map_err(|source| RuntimeError { run_dir, source })?;
-        Ok(Self {
+        let runtime = Self {
             docker,
             image,
             instance: instance.into(),
@@ -65,7 +65,15 @@ impl DockerRuntime {
             without: None,
             cage: Cage::new(Profile::Runner),
             ours: Ours::default(),
-        })
+        };
+        // Before the first start: a user is nobody else's.
+        let there = containers(&runtime.docker).await?;
+        runtime.ours.lock().others = there
+            .iter()
+            .filter(|one| !runtime.is_ours(one))
+            .filter_map(|one| one.uid)
+            .collect();
+        Ok(runtime)
     }
 
     /// Other bounds.
@@ -104,7 +112,8 @@ impl DockerRuntime {
         let control = ControlSocket::bind(self.seats.run_dir(), &directory, guest)?;
         let plan = self.plan(name, place.uid, control.directory())?;
         place.call(plan.name());
-        let id = self.create(&plan).await?;
+        let made = timeout(within, self.create(&plan)).await;
+        let id = made.map_err(|_| LaunchError::DaemonTooSlow)??;
         tracing::trace!(container = plan.name(), "a container is there");
         // From here on it is removed whatever happens.
         let mut container = Container {
@@ -155,8 +164,11 @@ impl DockerRuntime {
     async fn create(&self, plan: &ContainerPlan) -> Result<ContainerId, LaunchError> {
         match self.docker.create(plan).await {
             Err(DockerError::Refused { status: 409, .. }) => {
-                let filter = HashMap::from([("name", vec![format!("^/?{}$", plan.name())])]);
-                for left in self.list(filter).await? {
+                let there = containers(&self.docker).await?;
+                for left in there
+                    .iter()
+                    .filter(|one| self.is_ours(one) && one.name == plan.name())
+                {
                     tracing::info!(container = left.name, "removing what an earlier life has left");
                     self.docker.remove(&left.id).await?;
                 }
@@ -210,25 +222,8 @@ impl DockerRuntime {
         Ok((channel, report))
     }
 
-    /// This instance's containers that `filter` lets through.
-    async fn list(&self, mut filter: HashMap<&str, Vec<String>>) -> Result<Vec<Listed>, DockerError> {
-        filter.insert("label", vec![format!("{}={}", label::INSTANCE, self.instance)]);
-        let options = ListContainersOptionsBuilder::default()
-            .all(true)
-            .filters(&filter)
-            .build();
-        let listed = self.docker.client().list_containers(Some(options)).await;
-        let listed = listed.map_err(|error| DockerError::new("list containers", error))?;
-        Ok(listed
-            .into_iter()
-            .filter_map(|one| {
-                let name = one.names?.into_iter().next()?;
-                Some(Listed {
-                    id: ContainerId::from(one.id?),
-                    name: name.trim_start_matches('/').to_owned(),
-                })
-            })
-            .collect())
+    fn is_ours(&self, one: &Listed) -> bool {
+        one.instance.as_deref() == Some(&self.instance)
     }
 }
 
@@ -247,16 +242,24 @@ impl Runtime for DockerRuntime {
 
     fn sweep(&self) -> BoxFuture<'_, Result<usize, LaunchError>> {
         Box::pin(async {
-            let mut removed = 0;
-            for left in self.list(HashMap::new()).await? {
+            let (mut removed, mut failed) = (0, None);
+            let (ours, others): (Vec<_>, Vec<_>) = containers(&self.docker)
+                .await?
+                .into_iter()
+                .partition(|one| self.is_ours(one));
+            self.ours.lock().others = others.iter().filter_map(|one| one.uid).collect();
+            for left in ours {
                 // Looked at one by one: one that is being made now was not there when the list was.
-                if !self.ours.has(&left.name) {
-                    tracing::info!(container = left.name, "removing a container that nobody wants");
-                    self.docker.remove(&left.id).await?;
-                    removed += 1;
+                if self.ours.has(&left.name) {
+                    continue;
+                }
+                tracing::info!(container = left.name, "removing a container that nobody wants");
+                match self.docker.remove(&left.id).await {
+                    Ok(()) => removed += 1,
+                    Err(error) => failed = Some(error),
                 }
             }
-            Ok(removed)
+            failed.map_or(Ok(removed), |error| Err(error.into()))
         })
     }
 }
@@ -326,10 +329,12 @@ impl Body for Container {
 
     fn kill(&mut self) -> BoxFuture<'_, ()> {
         Box::pin(async {
-            let Some(held) = self.held.take() else { return };
+            if self.held.is_none() {
+                return;
+            }
             remove(&self.docker, &self.id).await;
             self.end.get_or_insert_with(|| "killed".to_owned());
-            drop(held);
+            self.held = None;
         })
     }
 }
@@ -372,16 +377,23 @@ struct Place {
     uid: u32,
 }
 
-/// The names of this runtime's containers, by their users.
 #[derive(Clone, Default)]
-struct Ours(Arc<Mutex<HashMap<u32, String>>>);
+struct Ours(Arc<Mutex<Users>>);
+
+#[derive(Default)]
+struct Users {
+    /// The names of this runtime's containers, by their users.
+    ours: HashMap<u32, String>,
+    /// The users of other instances' containers, as last seen.
+    others: BTreeSet<u32>,
+}
 
 impl Ours {
     fn enter(&self, uids: UidRange, instance: &str, seat: u64) -> Result<Place, LaunchError> {
-        let mut ours = self.lock();
-        let taken: BTreeSet<u32> = ours.keys().copied().collect();
+        let mut users = self.lock();
+        let taken: BTreeSet<u32> = users.ours.keys().chain(&users.others).copied().collect();
         let uid = uids.uid(instance, seat, &taken).ok_or(LaunchError::NoUser)?;
-        ours.insert(uid, String::new());
+        users.ours.insert(uid, String::new());
         Ok(Place {
             ours: self.clone(),
             uid,
@@ -389,29 +401,53 @@ impl Ours {
     }
 
     fn has(&self, name: &str) -> bool {
-        self.lock().values().any(|ours| ours == name)
+        self.lock().ours.values().any(|ours| ours == name)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u32, String>> {
+    fn lock(&self) -> MutexGuard<'_, Users> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Place {
     fn call(&self, name: &str) {
-        self.ours.lock().insert(self.uid, name.to_owned());
+        self.ours.lock().ours.insert(self.uid, name.to_owned());
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.ours.lock().remove(&self.uid);
+        self.ours.lock().ours.remove(&self.uid);
     }
 }
 
+/// A container of any bmm.
 struct Listed {
     id: ContainerId,
     name: String,
+    instance: Option<String>,
+    uid: Option<u32>,
+}
+
+/// All containers of all instances, running and not.
+async fn containers(docker: &Docker) -> Result<Vec<Listed>, DockerError> {
+    let options = ListContainersOptionsBuilder::default()
+        .all(true)
+        .filters(&HashMap::from([("label", vec![label::INSTANCE])]))
+        .build();
+    let listed = docker.client().list_containers(Some(options)).await;
+    let listed = listed.map_err(|error| DockerError::new("list containers", error))?;
+    let listed = listed.into_iter().filter_map(|one| {
+        let name = one.names?.into_iter().next()?;
+        let mut labels = one.labels.unwrap_or_default();
+        Some(Listed {
+            id: ContainerId::from(one.id?),
+            name: name.trim_start_matches('/').to_owned(),
+            uid: labels.get(label::UID).and_then(|uid| uid.parse().ok()),
+            instance: labels.remove(label::INSTANCE),
+        })
+    });
+    Ok(listed.collect())
 }
 
 /// A control of the cage that a runner closes around itself, inside of the container's own.

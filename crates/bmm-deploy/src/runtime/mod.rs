@@ -84,6 +84,9 @@ pub enum LaunchError {
     /// The daemon did not do it.
     #[error(transparent)]
     Docker(#[from] DockerError),
+    /// The daemon answers nothing.
+    #[error("the daemon did not make the container in time")]
+    DaemonTooSlow,
     /// All users for containers are taken.
     #[error("no user is left for another container")]
     NoUser,

@@ -19,6 +19,8 @@ docker_trials!(
     the_first_process_buries_orphans,
     a_missing_image_keeps_the_old_revision,
     a_name_that_is_taken_is_told_and_left_alone,
+    what_an_earlier_life_has_left_under_the_name_goes,
+    what_is_anothers_is_not_swept,
 );
 
 async fn a_server_in_a_container_serves_and_leaves_nothing() {
@@ -150,4 +152,68 @@ async fn a_name_that_is_taken_is_told_and_left_alone() {
     world.deployer.shutdown().await;
     assert_eq!(world.left(), [""; 0]);
     assert_eq!(lines(&["rm", &foreign]), [foreign]);
+}
+
+async fn what_an_earlier_life_has_left_under_the_name_goes() {
+    let world = World::new().await;
+    // The first sweep is over once this serves.
+    world.roll("first", &Config::new("1")).await.unwrap();
+    let image = super::world::image(&docker().await).await.to_string();
+    let name = format!("bmm-{}-demo-2", world.instance);
+    let instance = format!("bmm.instance={}", world.instance);
+    let left = lines(&[
+        "create",
+        "--name",
+        &name,
+        "--label",
+        &instance,
+        "--network=none",
+        &image,
+        "/bmm",
+    ]);
+    world.roll("demo", &Config::new("1")).await.unwrap();
+    assert_eq!(world.get("/demo/revision").await.1, "1");
+    let there = lines(&[
+        "ps",
+        "--all",
+        "--no-trunc",
+        "--quiet",
+        "--filter",
+        &format!("name={name}"),
+    ]);
+    assert!(there.len() == 1 && there != left, "{there:?}");
+    world.deployer.shutdown().await;
+    assert_eq!(world.left(), [""; 0]);
+}
+
+async fn what_is_anothers_is_not_swept() {
+    let mut often = limits();
+    often.sweep_every = Duration::from_millis(100);
+    let (one, other) = (
+        World::with(|runtime| runtime, Arc::new(ReadyIsEnough), often.clone()).await,
+        World::with(|runtime| runtime, Arc::new(ReadyIsEnough), often).await,
+    );
+    one.roll("demo", &Config::new("1")).await.unwrap();
+    other.roll("demo", &Config::new("2")).await.unwrap();
+    // An orphan of each shows that both have swept since.
+    let image = super::world::image(&docker().await).await.to_string();
+    for world in [&one, &other] {
+        let instance = format!("bmm.instance={}", world.instance);
+        lines(&["create", "--label", &instance, "--network=none", &image, "/bmm"]);
+    }
+    eventually(Duration::from_secs(20), "both have swept", async || {
+        one.containers().len() == 1 && other.containers().len() == 1
+    })
+    .await;
+    assert_eq!(
+        (
+            one.get("/demo/revision").await.1,
+            other.get("/demo/revision").await.1
+        ),
+        ("1".into(), "2".into())
+    );
+    one.deployer.shutdown().await;
+    assert_eq!((one.left().len(), other.containers().len()), (0, 1));
+    other.deployer.shutdown().await;
+    assert_eq!(other.left(), [""; 0]);
 }
