@@ -14,7 +14,9 @@ use std::sync::Arc;
 
 use axum::{Router, middleware};
 use bmm_cage::Launcher;
-use bmm_deploy::{Deployer, EgressProxy, ProcessRuntime, RouterService, Routes, Runtime, Site};
+use bmm_deploy::{
+    Deployer, EgressProxy, ProcessRuntime, PublicSockets, RouterService, Routes, Runtime, Site,
+};
 use bmm_net::{Dialer, Fetcher};
 use bmm_oauth::{AsConfig, AuthorizationServer, SignIn, SigningKeys};
 use bmm_oauth::{Clock, Issuer, SystemClock};
@@ -37,6 +39,7 @@ pub(crate) struct App {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) authorization_server: AuthorizationServer,
     pub(crate) deploys: Arc<Deploys>,
+    pub(crate) routes: Routes,
     pub(crate) router: Router,
 }
 
@@ -55,6 +58,7 @@ impl App {
         public_url: &PublicUrl,
         listening: SocketAddr,
         runs_on: RunsOn<'_>,
+        public_sockets: Option<PublicSockets>,
     ) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let site = Arc::new(Site::new(public_url.as_str())?);
@@ -106,7 +110,10 @@ impl App {
             }
             RunsOn::Containers(containers) => Arc::new(containers.runtime(&db, dir).await?),
         };
-        let deployer = Deployer::new(runtime, routes.clone(), egress, Arc::new(probe));
+        let mut deployer = Deployer::new(runtime, routes.clone(), egress, Arc::new(probe));
+        if let Some(sockets) = public_sockets {
+            deployer = deployer.with_public_sockets(sockets);
+        }
         let deploys = Arc::new(Deploys::new(
             db.clone(),
             Arc::clone(&clock),
@@ -125,7 +132,7 @@ impl App {
         };
         let router = web::router(pages, Arc::clone(&guard))
             .merge(authorization_server.router())
-            .fallback_service(RouterService::new(routes))
+            .fallback_service(RouterService::new(routes.clone()))
             .layer(middleware::from_fn_with_state(
                 guard,
                 browser_guard::refuse_foreign_host,
@@ -136,6 +143,7 @@ impl App {
             clock,
             authorization_server,
             deploys,
+            routes,
             router,
         })
     }

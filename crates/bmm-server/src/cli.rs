@@ -4,7 +4,9 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::str::FromStr;
 
+use bmm_deploy::pathmap::{Cidr, ConfigPath, Domain, Form, Port, ValueError};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Exit code of a wrong command line or an unusable input (`EX_USAGE` of sysexits.h).
@@ -43,6 +45,9 @@ pub(crate) enum Command {
     /// Look after the image that `bmm up --runtime docker` makes containers of
     #[command(subcommand)]
     Image(ImageCommand),
+    /// Have nginx or Caddy lead requests to servers by themselves
+    #[command(subcommand)]
+    Pathmap(PathmapCommand),
     /// Run the examples written in a spec, without a network: exit code 0 all hold, 1 some do not, 64 unusable
     Test(TestArgs),
 }
@@ -64,12 +69,143 @@ pub(crate) struct UpArgs {
     pub(crate) runtime: Runtime,
     #[command(flatten)]
     pub(crate) docker: DockerArg,
+    #[command(flatten)]
+    pub(crate) proxy: ProxyArgs,
     /// Print one line of JSON once everything serves, for scripts
     #[arg(long)]
     pub(crate) json: bool,
     /// Allow plain http on an address that other machines reach: tokens and secrets can be read on the way
     #[arg(long)]
     pub(crate) insecure_http: bool,
+}
+
+/// For a proxy in front that leads requests to servers by itself.
+#[derive(Debug, Args)]
+pub(crate) struct ProxyArgs {
+    /// Keep a path map of the servers in this directory, for `bmm pathmap watch`: nginx-map:DIR, nginx-if:DIR or caddy:DIR
+    #[arg(long, value_name = "FORM:DIR")]
+    pub(crate) path_map: Option<PathMapPlace>,
+    /// Directory of sockets [default: run/ in the data directory]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) run_dir: Option<PathBuf>,
+    /// Group that may connect to servers without passing through here: the proxy's, by name or number
+    #[arg(long, value_name = "GROUP", requires = "path_map", requires = "run_dir")]
+    pub(crate) socket_group: Option<String>,
+}
+
+/// A form and a directory.
+#[derive(Clone, Debug)]
+pub(crate) struct PathMapPlace {
+    pub(crate) form: Form,
+    pub(crate) dir: PathBuf,
+}
+
+impl FromStr for PathMapPlace {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (form, dir) = text
+            .split_once(':')
+            .filter(|(_, dir)| !dir.is_empty())
+            .ok_or("a form and a directory are needed, as in nginx-map:/var/lib/bmm/pathmap")?;
+        let form: Form = form.parse().map_err(|error| format!("{error}"))?;
+        Ok(Self {
+            form,
+            dir: dir.into(),
+        })
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PathmapCommand {
+    /// Write a virtual host for nginx or Caddy, have it tested and taken up; a second time changes nothing
+    Install(PathmapInstallArgs),
+    /// Combine the fragments that `bmm up --path-map` writes whenever they change, have them tested and taken up
+    Watch(PathmapWatchArgs),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProxyKind {
+    /// nginx, 1.18 or later
+    Nginx,
+    /// Caddy, 2.6 or later
+    Caddy,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PathmapInstallArgs {
+    /// The proxy
+    pub(crate) proxy: ProxyKind,
+    /// Host of the public URL, with :PORT if that has one
+    #[arg(long, value_name = "HOST")]
+    pub(crate) domain: Domain,
+    /// Lead by nginx's `if` snippets to the built-in router, instead of by its `map` to the servers
+    #[arg(long = "if")]
+    pub(crate) by_if: bool,
+    /// Where `bmm up` listens
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:4000")]
+    pub(crate) bmm: SocketAddr,
+    /// Address for the proxy to listen on; may be repeated [default: all, at the usual port]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) listen: Vec<SocketAddr>,
+    /// Certificate chain (PEM). Without it nginx speaks plain http, and Caddy gets a certificate by itself
+    #[arg(long, value_name = "FILE", requires = "key", value_parser = config_path)]
+    pub(crate) cert: Option<ConfigPath>,
+    /// The certificate's key (PEM)
+    #[arg(long, value_name = "FILE", requires = "cert", value_parser = config_path)]
+    pub(crate) key: Option<ConfigPath>,
+    /// Have Caddy speak plain http, behind something that does not
+    #[arg(long, conflicts_with = "cert")]
+    pub(crate) plain_http: bool,
+    /// Addresses of proxies in front of this one, whose word on a client's address is taken; may be repeated
+    #[arg(long, value_name = "CIDR")]
+    pub(crate) trusted: Vec<Cidr>,
+    /// Where nginx logs requests, without their queries [default: nowhere]
+    #[arg(long, value_name = "FILE", value_parser = config_path)]
+    pub(crate) access_log: Option<ConfigPath>,
+    /// Only print the virtual host
+    #[arg(long)]
+    pub(crate) print: bool,
+    #[command(flatten)]
+    pub(crate) place: ProxyPlaceArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PathmapWatchArgs {
+    /// The directory that `bmm up --path-map` writes to
+    pub(crate) dir: PathBuf,
+    /// How the fragments are written: nginx-map, nginx-if or caddy
+    #[arg(long, default_value = "nginx-map")]
+    pub(crate) form: Form,
+    /// Lead to public sockets in this directory only, run/public of the data directory or public of --run-dir: whoever writes
+    /// fragments can then lead nobody to other sockets of this machine
+    #[arg(long, value_name = "DIR", conflicts_with = "port")]
+    pub(crate) sockets: Option<PathBuf>,
+    /// With nginx-if, lead to this port only: the one that `bmm up` listens on
+    #[arg(long, value_name = "PORT")]
+    pub(crate) port: Option<Port>,
+    /// Look once, and end
+    #[arg(long)]
+    pub(crate) once: bool,
+    #[command(flatten)]
+    pub(crate) place: ProxyPlaceArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProxyPlaceArgs {
+    /// Where configuration is, nginx/nginx.conf or caddy/Caddyfile below it
+    #[arg(long, value_name = "DIR", default_value = "/etc")]
+    pub(crate) prefix: PathBuf,
+    /// The proxy's program [default: nginx or caddy]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) executable: Option<PathBuf>,
+    /// Have systemd reload this unit, instead of the proxy's program
+    #[arg(long, value_name = "UNIT")]
+    pub(crate) reload_unit: Option<String>,
+}
+
+fn config_path(text: &str) -> Result<ConfigPath, ValueError> {
+    ConfigPath::new(text)
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -23,6 +23,7 @@ const VERSION: u32 = 2;
 /// A data directory that this process holds the lock of.
 pub(crate) struct DataDir {
     root: PathBuf,
+    run: PathBuf,
     /// Released by the system when this process ends, however it ends.
     _lock: File,
 }
@@ -106,7 +107,12 @@ impl DataDir {
         if !version.exists() {
             write_durably(&version, format!("{VERSION}\n").as_bytes()).map_err(unusable)?;
         }
-        Ok(Self { root, _lock: lock })
+        let run = root.join("run");
+        Ok(Self {
+            root,
+            run,
+            _lock: lock,
+        })
     }
 
     /// Opens a directory that was served before, whether it is served now or not.
@@ -151,8 +157,13 @@ impl DataDir {
         self.root.join("kek")
     }
 
+    /// With the sockets elsewhere: a proxy may have to get at some of them, and nobody else gets in here.
+    pub(crate) fn with_run_dir(self, run: PathBuf) -> Self {
+        Self { run, ..self }
+    }
+
     pub(crate) fn run(&self) -> PathBuf {
-        self.root.join("run")
+        self.run.clone()
     }
 }
 

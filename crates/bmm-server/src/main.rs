@@ -12,6 +12,7 @@ mod deploy;
 mod key_care;
 mod keys;
 mod pages;
+mod path_map;
 mod public_url;
 mod resources;
 mod secrets;

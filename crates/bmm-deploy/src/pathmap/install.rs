@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::file;
@@ -94,13 +95,22 @@ impl Layout {
         }
         for (path, _) in &files {
             let directory = path.parent().unwrap_or(Path::new("/"));
-            fs::create_dir_all(directory).map_err(|source| InstallError::Directory {
+            make(directory).map_err(|source| InstallError::Directory {
                 path: directory.to_owned(),
                 source,
             })?;
         }
         Ok(replace(&files, proxy).await?)
     }
+}
+
+/// Makes a directory that the proxy's user may read, whatever our own umask is.
+fn make(directory: &Path) -> io::Result<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(directory)?;
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o755))
 }
 
 fn with_import(old: &str) -> String {

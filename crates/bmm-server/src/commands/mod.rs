@@ -7,6 +7,7 @@ mod image;
 mod import;
 mod keys;
 mod login_link;
+mod pathmap;
 mod progress;
 mod restore;
 mod run;
@@ -37,6 +38,7 @@ pub(crate) async fn run(cli: Cli, launcher: Launcher) -> ExitCode {
         Command::Scan(args) => Ok(scan::scan(args).await),
         Command::Run(args) => run::run(args, launcher).await,
         Command::Image(command) => image::image(command).await,
+        Command::Pathmap(command) => pathmap::pathmap(command).await,
         Command::Test(args) => test::test(args, launcher).await,
     };
     done.unwrap_or_else(|error| failure::tell(&error))

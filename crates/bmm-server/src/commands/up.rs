@@ -23,6 +23,7 @@ use crate::data_dir::{DataDir, default_path};
 use crate::deploy::Admitted;
 use crate::key_care;
 use crate::pages::ServerCard;
+use crate::path_map;
 use crate::public_url::PublicUrl;
 use crate::serve::serve;
 use crate::session::sign_in_link;
@@ -45,10 +46,19 @@ pub(crate) async fn up(args: UpArgs, launcher: Launcher) -> anyhow::Result<ExitC
     };
     PublicUrl::decide(args.public_url.as_deref(), args.listen, args.insecure_http)?;
 
-    let dir = DataDir::open(&args.data_dir.data_dir.clone().map_or_else(default_path, Ok)?)?;
+    let mut dir = DataDir::open(&args.data_dir.data_dir.clone().map_or_else(default_path, Ok)?)?;
+    if let Some(run) = &args.proxy.run_dir {
+        dir = dir.with_run_dir(path_map::servers_in(run)?);
+    }
     let listener = bind(args.listen).await?;
     let listening = listener.local_addr().context("the listening address")?;
     let public_url = PublicUrl::decide(args.public_url.as_deref(), listening, args.insecure_http)?;
+
+    let path_map = path_map::Wanted::decide(&args.proxy, &dir.run(), listening)?;
+    let (path_map, public_sockets) = match path_map {
+        Some(wanted) => (Some(wanted.map), wanted.sockets),
+        None => (None, None),
+    };
 
     let containers = match args.runtime {
         Runtime::Process => None,
@@ -61,7 +71,7 @@ pub(crate) async fn up(args: UpArgs, launcher: Launcher) -> anyhow::Result<ExitC
         None => RunsOn::Processes(launcher),
         Some(containers) => RunsOn::Containers(containers),
     };
-    let app = App::build(&dir, &public_url, listening, runs_on).await?;
+    let app = App::build(&dir, &public_url, listening, runs_on, public_sockets).await?;
     if specs.is_empty() && app.storage.db.servers().await?.is_empty() {
         specs.push(
             admit(DEMO.as_bytes().to_vec())
@@ -91,8 +101,16 @@ pub(crate) async fn up(args: UpArgs, launcher: Launcher) -> anyhow::Result<ExitC
             {
                 tracing::warn!(error = %format_args!("{error:#}"), "cannot remove old images");
             }
+            // Ends before the servers do: a proxy goes on to know them, and finds them again after a restart.
+            let path_map = async {
+                match path_map {
+                    Some(path_map) => path_map.follow(app.routes.clone()).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 () = app.deploys.follow_secrets() => {}
+                () = path_map => {}
                 () = key_care::keep(&app, dir.kek()) => {}
                 () = &mut signal => {}
             }
