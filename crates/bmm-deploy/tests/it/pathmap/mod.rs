@@ -11,6 +11,7 @@ mod contract;
 mod fronts;
 mod installing;
 mod keeping;
+mod many;
 mod parts;
 mod world;
 mod writers;
@@ -21,6 +22,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         installing::trials_with_caddy(),
         installing::trials_with_nginx(),
         keeping::trials(),
+        many::trials_with_nginx(),
         writers::trials(),
         writers::trials_with_nginx(),
     ];
