@@ -72,9 +72,13 @@ impl World {
     /// Why to stop, if so. Asked by the engine's interrupt handler and by the pump.
     pub(super) fn stop(&self) -> Option<Stop> {
         if self.stop.get().is_none() && self.is_running.get() {
-            if self.started.get().elapsed() >= self.setup.wall {
+            let elapsed = self.started.get().elapsed();
+            if elapsed >= self.setup.wall {
                 self.stop.set(Some(Stop::Timeout));
-            } else if cpu_time().saturating_sub(self.cpu_before.get()) >= self.setup.cpu {
+            // One thread uses no more processor time than passes, and asking for it is a system call.
+            } else if elapsed >= self.setup.cpu
+                && cpu_time().saturating_sub(self.cpu_before.get()) >= self.setup.cpu
+            {
                 self.stop.set(Some(Stop::Cpu));
             }
         }

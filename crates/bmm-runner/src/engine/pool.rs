@@ -1,4 +1,5 @@
-//! The worker processes: as many as may work at once and a warm spare, replaced when they die or have served enough.
+//! The worker processes: one for each call under way and a warm spare, replaced when they die or have served enough. More calls at a time
+//! than ever before make more of them, a minute without any ends those that were idle in it.
 //!
 //! A thread of its own starts and buries workers, since both block for a moment.
 
@@ -39,7 +40,7 @@ pub enum EngineError {
 }
 
 impl CagedEngine {
-    /// Starts the first worker, and the others in the background. Blocks for some milliseconds.
+    /// Starts the first worker; the others are started in the background when they are needed. Blocks for some milliseconds.
     pub fn new(launcher: &Launcher, spec: &CompiledSpec, limits: EngineLimits) -> Result<Self, EngineError> {
         let units = Units::new(spec, &limits)?;
         let start = Start {
@@ -59,7 +60,6 @@ impl CagedEngine {
             }),
             changed: Condvar::new(),
             ready: Notify::new(),
-            target: limits.workers as usize + 1,
             limits,
         });
         let tended = Arc::downgrade(&pool);
@@ -126,6 +126,8 @@ impl Drop for CagedEngine {
 
 /// How long a call waits for a worker that is being started.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long workers beyond the spare are kept without a call.
+const KEEP: Duration = Duration::from_secs(60);
 /// Pause after a worker that could not be started.
 const RETRY: Duration = Duration::from_millis(200);
 
@@ -138,7 +140,6 @@ struct Pool {
     changed: Condvar,
     /// Tells the calls.
     ready: Notify,
-    target: usize,
     limits: EngineLimits,
 }
 
@@ -149,12 +150,20 @@ struct State {
     dead: Vec<Worker>,
     /// Process numbers of the idle and the lent ones.
     alive: BTreeSet<u32>,
+    /// Least number of idle workers since the last look: nobody needed these.
+    least_idle: usize,
     is_closing: bool,
 }
 
 impl Pool {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For each call that may run now, and one that waits for the next.
+    fn wanted(&self) -> usize {
+        let most = self.limits.workers as usize;
+        most.saturating_sub(self.running.available_permits()) + 1
     }
 
     async fn lend(pool: &Arc<Self>) -> Result<Lent, ToolFailure> {
@@ -181,7 +190,14 @@ impl Pool {
     /// An idle worker that is still alive; the others are buried.
     fn take(&self) -> Option<Worker> {
         loop {
-            let mut worker = self.lock().idle.pop_back()?;
+            let mut state = self.lock();
+            let worker = state.idle.pop_back();
+            state.least_idle = state.least_idle.min(state.idle.len());
+            if state.alive.len() < self.wanted() {
+                self.changed.notify_all();
+            }
+            drop(state);
+            let mut worker = worker?;
             if matches!(worker.caged.try_wait(), Ok(None)) {
                 return Some(worker);
             }
@@ -194,13 +210,29 @@ impl Pool {
         if is_reusable && !state.is_closing {
             state.idle.push_back(worker);
         } else {
-            worker.caged.kill();
-            state.alive.remove(&worker.caged.pid());
-            state.dead.push(worker);
+            state.retire(worker);
+            self.changed.notify_all();
         }
         drop(state);
         self.ready.notify_waiters();
-        self.changed.notify_all();
+    }
+}
+
+impl State {
+    fn retire(&mut self, worker: Worker) {
+        worker.caged.kill();
+        self.alive.remove(&worker.caged.pid());
+        self.dead.push(worker);
+    }
+
+    /// Ends what was idle since the last look, but for the spare: the freshest, since those were used least.
+    fn retire_unneeded(&mut self) {
+        for _ in 1..self.least_idle {
+            if let Some(worker) = self.idle.pop_front() {
+                self.retire(worker);
+            }
+        }
+        self.least_idle = self.idle.len();
     }
 }
 
@@ -291,10 +323,16 @@ fn tend(pool: &Weak<Pool>, start: &Start) {
             drop((buried, idle));
             return;
         }
-        let is_short = state.alive.len() < pool.target;
+        let is_short = state.alive.len() < pool.wanted();
         if buried.is_empty() && !is_short {
-            // Woken up from time to time, in case the engine was forgotten rather than dropped.
-            let _ = pool.changed.wait_timeout(state, Duration::from_secs(60));
+            // Woken up from time to time, also in case the engine was forgotten rather than dropped.
+            let (mut state, waited) = pool
+                .changed
+                .wait_timeout(state, KEEP)
+                .unwrap_or_else(PoisonError::into_inner);
+            if waited.timed_out() {
+                state.retire_unneeded();
+            }
             continue;
         }
         drop(state);

@@ -170,7 +170,10 @@ impl Port {
                 return Ok(Some(message));
             }
             // A frame that has begun is read to its end: the parent has written all of it, or is gone.
-            if self.received.is_empty() && !self.is_readable(timeout)? {
+            if self.received.is_empty()
+                && let Some(timeout) = timeout
+                && !self.is_readable(timeout)?
+            {
                 return Ok(None);
             }
             let mut bytes = [0; 16 * 1024];
@@ -185,12 +188,12 @@ impl Port {
         }
     }
 
-    fn is_readable(&self, timeout: Option<Duration>) -> io::Result<bool> {
-        let timeout = timeout.map(|timeout| Timespec {
+    fn is_readable(&self, timeout: Duration) -> io::Result<bool> {
+        let timeout = Timespec {
             tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: timeout.subsec_nanos().into(),
-        });
-        match poll(&mut [PollFd::new(&self.channel, PollFlags::IN)], timeout.as_ref()) {
+        };
+        match poll(&mut [PollFd::new(&self.channel, PollFlags::IN)], Some(&timeout)) {
             Ok(ready) => Ok(ready > 0),
             Err(rustix::io::Errno::INTR) => Ok(false),
             Err(error) => Err(error.into()),

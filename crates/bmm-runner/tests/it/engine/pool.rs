@@ -14,6 +14,7 @@ pub(super) fn cases(launcher: &Launcher) -> Vec<Trial> {
     trials![launcher:
         a_killed_worker_is_a_failure_and_the_next_call_succeeds,
         calls_run_side_by_side,
+        each_call_under_way_brings_a_spare,
         a_full_queue_refuses,
         a_cancelled_call_frees_its_worker,
         a_worker_is_replaced_after_its_share_of_calls,
@@ -92,6 +93,33 @@ fn calls_run_side_by_side(launcher: &Launcher) {
             json!(format!("https://api.example.com/{n}"))
         );
     }
+}
+
+fn each_call_under_way_brings_a_spare(launcher: &Launcher) {
+    let mut limits = EngineLimits::default();
+    limits.workers = 3;
+    let code = body("return (await ctx.fetch('https://api.example.com/')).status;");
+    let bench = Bench::new(launcher, &[code], limits);
+    let engine = bench.caged.clone().expect("caged");
+    assert_eq!(engine.workers().len(), 1, "nobody has called");
+    let host = Arc::new(FakeHost {
+        together: 3,
+        ..FakeHost::default()
+    });
+    bench.runtime.block_on(async {
+        let calls = (0..3).map(|_| {
+            let call = ToolCall {
+                tool: 0,
+                input: json!({}),
+            };
+            bench.engine.call(call, Arc::clone(&host) as Arc<dyn ToolHost>)
+        });
+        for output in futures_util::future::join_all(calls).await {
+            assert!(output.is_ok(), "{output:?}");
+        }
+    });
+    let workers = engine.workers().len();
+    assert!((3..=4).contains(&workers), "{workers}");
 }
 
 fn a_full_queue_refuses(launcher: &Launcher) {
