@@ -356,7 +356,7 @@ async fn http2() {
         .await;
         assert_eq!(result["content"][0]["text"], "ok", "{result}");
         let seen = upstream.seen();
-        assert_eq!(seen.len(), 4);
+        assert_eq!(seen.len(), 9);
         for one in &seen {
             assert_eq!((one.version, one.host.as_str()), (version, API), "{offered:?}");
         }
