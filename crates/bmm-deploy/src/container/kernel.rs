@@ -63,7 +63,7 @@ impl Kernel {
         }
         let own_mounts = std::fs::read_to_string("/proc/self/mountinfo").map_err(hidden)?;
         let exists = |path: &&str| Path::new(path).symlink_metadata().is_ok();
-        Ok(Self {
+        let seen = Self {
             status: fields(&read("status").map_err(hidden)?),
             limits: hard_limits(&read("limits").map_err(hidden)?),
             mounts: mounts(&read("mountinfo").map_err(hidden)?),
@@ -81,7 +81,12 @@ impl Kernel {
                 .filter(exists)
                 .collect(),
             host_swaps: std::fs::read_to_string("/proc/swaps").map_or(true, |text| text.lines().count() > 1),
-        })
+        };
+        // Its number may have become another's meanwhile.
+        match read("cgroup") {
+            Ok(now) if now == groups => Ok(seen),
+            _ => Err("its first process has ended meanwhile".to_owned()),
+        }
     }
 
     pub(crate) fn mount(&self, at: &str) -> Option<&Mounted> {
