@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bmm_deploy::container::{ContainerLimits, ContainerSpec, Docker, Hardening, ImageId, SECCOMP_PROFILE};
-use tokio::sync::OnceCell;
 
 /// A connection to it.
 pub(crate) struct Daemon {
@@ -13,19 +12,14 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     pub(crate) async fn given() -> Self {
-        let socket = std::env::var_os("BMM_TEST_DOCKER").expect("BMM_TEST_DOCKER: cargo xtask test sets it");
-        let docker = Docker::connect(Path::new(&socket)).await.unwrap();
-        Self { docker }
+        Self {
+            docker: crate::docker::docker().await,
+        }
     }
 
-    /// The image of this test's own executable, which is made once.
+    /// The image of this test's own executable.
     pub(crate) async fn image(&self) -> ImageId {
-        static IMAGE: OnceCell<ImageId> = OnceCell::const_new();
-        let made = IMAGE.get_or_init(async || {
-            let executable = std::env::current_exe().unwrap();
-            self.docker.build_image(&executable).await.unwrap()
-        });
-        made.await.clone()
+        crate::docker::image(&self.docker).await
     }
 
     /// A container of this test's own executable, with a seat and user of its own.

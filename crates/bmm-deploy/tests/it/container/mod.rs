@@ -7,6 +7,7 @@ mod hardening;
 mod images;
 mod plans;
 mod probe;
+mod way_out;
 
 use libtest_mimic::Trial;
 
@@ -19,6 +20,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         images::docker(),
         hardening::docker(),
         attacks::docker(),
+        way_out::docker(),
     ]
     .into_iter()
     .flatten()
