@@ -165,6 +165,6 @@ fn plain_http_beyond_this_machine_is_refused() {
 
 #[test]
 fn a_runtime_that_does_not_exist_is_wrong_usage() {
-    let output = run(&["up", "--runtime", "docker"]);
+    let output = run(&["up", "--runtime", "kubernetes"]);
     assert_eq!(output.status.code(), Some(64));
 }
