@@ -53,12 +53,15 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("bmm-deploy is Linux only: it hands sockets to caged processes");
 
+mod care;
 pub mod container;
 mod deployer;
 mod deployment;
 mod egress;
 mod forward;
 mod hardening;
+mod keeper;
+mod limits;
 pub mod pathmap;
 mod probe;
 mod public;
@@ -74,10 +77,11 @@ mod state;
 mod tunnel;
 mod upstream;
 
-pub use deployer::{DeployLimits, Deployer};
+pub use deployer::Deployer;
 pub use deployment::{DeployError, Deployment, InstanceStatus, Live, Removed, Retired};
 pub use egress::{EgressLimits, EgressProxy};
 pub use hardening::{HardeningReport, MissingControl};
+pub use limits::DeployLimits;
 pub use probe::{Probe, ReadyIsEnough, Target};
 pub use public::PublicSockets;
 pub use reconcile::{Action, Observed, Phase, Wish, reconcile};

@@ -27,6 +27,12 @@ pub(crate) enum Command {
     LoginLink(LoginLinkArgs),
     /// Set a secret that a server needs; its value is read from standard input
     Secret(SecretArgs),
+    /// Take a server down once its calls have ended; it stays down until it is started
+    Stop(ServerArgs),
+    /// Start a server that was stopped
+    Start(ServerArgs),
+    /// Go back to the revision that a server had before; done twice, it comes back
+    Rollback(ServerArgs),
     /// Look after the keys that seal secrets, tokens and signing keys
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -256,6 +262,14 @@ pub(crate) struct DataDirArg {
 
 #[derive(Debug, Args)]
 pub(crate) struct LoginLinkArgs {
+    #[command(flatten)]
+    pub(crate) data_dir: DataDirArg,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServerArgs {
+    /// The server
+    pub(crate) slug: String,
     #[command(flatten)]
     pub(crate) data_dir: DataDirArg,
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use bmm_deploy::{Deployer, Deployment, Probe, Site, Target};
+use bmm_deploy::{Deployer, Deployment, Probe, Removed, Site, Target};
 use bmm_oauth::AuthorizationServer;
 use bmm_oauth::{BoxFuture, Clock, Issuer, ResourceUri, Scopes};
 use bmm_runner::RunnerConfig;
@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::client_lines::client_lines;
-use crate::db::{Db, DbError, LOCAL_ORGANISATION, NewServer, ServerRow, UserRow};
+use crate::db::{Db, DbError, LOCAL_ORGANISATION, NewServer, OpenOrder, Order, ServerRow, UserRow};
 use crate::pages::{SecretField, ServerCard};
 use crate::resources::BASE_SCOPE;
 use crate::secrets::{SecretError, SecretStore, SecretValue};
@@ -23,7 +23,7 @@ use crate::secrets::{SecretError, SecretStore, SecretValue};
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 const PROBE_TOKEN_TTL: Duration = Duration::from_secs(60);
 
-/// How soon a secret that `bmm secret` stored is noticed.
+/// How soon a secret that `bmm secret` stored, or an order of another command, is noticed.
 const FOLLOW_EVERY: Duration = Duration::from_secs(1);
 
 /// A spec that may be deployed, with the file it came from.
@@ -79,17 +79,15 @@ impl Deploys {
         }
     }
 
-    /// Starts every stored server except those of `replaced`. One that does not start is reported and does not hold up the others.
+    /// Starts every stored server except those of `replaced` and those that were stopped. One that does not start is reported and does not hold up the others.
     pub(crate) async fn resume(
         self: &Arc<Self>,
         replaced: &[Admitted],
     ) -> anyhow::Result<Vec<anyhow::Error>> {
         let mut starts = JoinSet::new();
         for row in self.db.servers().await? {
-            if replaced
-                .iter()
-                .any(|admitted| admitted.spec.slug.as_str() == row.slug)
-            {
+            let is_replaced = |admitted: &Admitted| admitted.spec.slug.as_str() == row.slug;
+            if row.stopped || replaced.iter().any(is_replaced) {
                 continue;
             }
             let deploys = Arc::clone(self);
@@ -106,16 +104,20 @@ impl Deploys {
         Ok(failed)
     }
 
-    /// Rolls to a new revision and keeps it once it serves. If it does not, the one before goes on and stays stored.
+    /// Rolls to a new revision and keeps it once it serves. If it does not, the one before goes on and stays stored. What was stopped
+    /// stays so unless it is given another spec.
     pub(crate) async fn replace(&self, admitted: Admitted) -> anyhow::Result<()> {
         let Admitted { spec, source } = admitted;
         let turn = self.turn(spec.slug.as_str());
         let mut turn = turn.lock().await;
         let stored = self.db.server(spec.slug.as_str()).await?;
         if let Some(row) = stored.as_ref().filter(|row| row.spec_digest == spec.spec_digest) {
-            return self.start_stored(row, &mut turn).await;
+            return match row.stopped {
+                true => Ok(()),
+                false => self.start_stored(row, &mut turn).await,
+            };
         }
-        let revision = stored.map_or(1, |row| row.revision + 1);
+        let revision = self.db.next_revision(spec.slug.as_str()).await?;
         let new = NewServer {
             slug: spec.slug.to_string(),
             spec_digest: spec.spec_digest.clone(),
@@ -145,12 +147,15 @@ impl Deploys {
             .map_err(SetSecretError::NotInUse)
     }
 
-    /// Takes up what `bmm secret` stores while we run. Never returns.
-    pub(crate) async fn follow_secrets(self: &Arc<Self>) {
+    /// Takes up what other commands store while we run: secrets and orders. Never returns.
+    pub(crate) async fn follow(self: &Arc<Self>) {
         let mut ticks = interval(FOLLOW_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
+            if let Err(error) = self.take_up_orders().await {
+                tracing::warn!(%error, "cannot look for orders");
+            }
             if let Err(error) = self.take_up_secrets().await {
                 tracing::warn!(%error, "cannot look for new secrets");
             }
@@ -209,6 +214,62 @@ impl Deploys {
         Ok(())
     }
 
+    async fn take_up_orders(self: &Arc<Self>) -> Result<(), DbError> {
+        for order in self.db.open_orders().await? {
+            // Whoever has the turn is at work on the server; the next look finds the order again.
+            let Ok(mut turn) = self.turn(&order.slug).try_lock_owned() else {
+                continue;
+            };
+            let deploys = Arc::clone(self);
+            tokio::spawn(async move {
+                let outcome = deploys.carry_out(&order, &mut turn).await;
+                let outcome = outcome.map_err(|error| format!("{error:#}"));
+                if let Err(error) = &outcome {
+                    tracing::error!(slug = order.slug, order = ?order.order, error, "an order was not carried out");
+                }
+                if let Err(error) = deploys.db.close_order(&order, &outcome).await {
+                    tracing::error!(slug = order.slug, %error, "cannot note what came of an order");
+                }
+            });
+        }
+        Ok(())
+    }
+
+    /// What was done, in words. Done twice, it is done.
+    async fn carry_out(&self, order: &OpenOrder, turn: &mut i64) -> anyhow::Result<String> {
+        let slug = order.slug.as_str();
+        match order.order {
+            Order::Stop => {
+                // First, so that it stays down whatever happens now.
+                self.db.set_stopped(slug, true).await?;
+                let removed = self.deployer.remove(slug).await;
+                Ok(removed.map_or_else(|| format!("{slug} was not running"), |removed| stopped(&removed)))
+            }
+            Order::Start => {
+                self.db.set_stopped(slug, false).await?;
+                self.start_slug(slug, turn).await?;
+                Ok(format!("{slug} serves at {}", self.site.mcp_url(slug)))
+            }
+            Order::Rollback => {
+                let previous = match self.db.server(slug).await? {
+                    // It was done, and only not noted.
+                    Some(row) if order.revision == Some(row.revision) => return Ok(went_back(&row)),
+                    _ => self.db.previous(slug).await?,
+                };
+                let previous = previous.ok_or_else(|| NoPrevious(slug.to_owned()))?;
+                if order.revision != Some(previous.revision) {
+                    return Err(anyhow!("another revision was deployed meanwhile"));
+                }
+                if !previous.stopped {
+                    self.start_stored(&previous, turn).await?;
+                }
+                // Kept once it serves, as every revision.
+                self.db.swap_revisions(slug, self.clock.now()).await?;
+                Ok(went_back(&previous))
+            }
+        }
+    }
+
     /// The turns are as many as the stored servers: a slug comes here once it is one of theirs.
     fn turn(&self, slug: &str) -> Arc<Turn> {
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
@@ -217,6 +278,7 @@ impl Deploys {
 
     async fn start_slug(&self, slug: &str, turn: &mut i64) -> anyhow::Result<()> {
         match self.db.server(slug).await? {
+            Some(row) if row.stopped => Ok(()),
             Some(row) => self.start_stored(&row, turn).await,
             None => Err(SecretError::NoServer(slug.to_owned()).into()),
         }
@@ -283,6 +345,39 @@ impl Deploys {
             tools: spec.tools.into_iter().map(|tool| tool.name).collect(),
         })
     }
+}
+
+/// There is no revision to go back to.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} has no earlier revision to go back to")]
+pub(crate) struct NoPrevious(pub(crate) String);
+
+/// What going back to this revision has come to.
+pub(crate) fn went_back(to: &ServerRow) -> String {
+    let (slug, revision) = (&to.slug, to.revision);
+    match to.stopped {
+        true => format!("{slug} is back at revision {revision}, and stopped"),
+        false => format!("{slug} is back at revision {revision}"),
+    }
+}
+
+/// What was taken down with a server.
+fn stopped(removed: &Removed) -> String {
+    let mut text = match removed.was_routed {
+        true => format!("{} is stopped: no requests are led to it any more", removed.slug),
+        false => format!("{} is stopped: no requests were led to it", removed.slug),
+    };
+    for runner in &removed.runners {
+        let process = runner
+            .pid
+            .map_or_else(String::new, |pid| format!(" (process {pid})"));
+        let how = runner.how.as_deref().unwrap_or("it never served");
+        text.push_str(&format!(
+            "\nthe runner of revision {}{process} has ended: {how}",
+            runner.revision
+        ));
+    }
+    text
 }
 
 /// The manifest digests that revisions must show before they are routed, by slug.

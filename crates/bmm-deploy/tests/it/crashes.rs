@@ -30,20 +30,26 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial_within(
             "crashes::a_deployer_that_is_killed_at_any_step_converges",
             within,
-            async || tokio::task::block_in_place(|| killed_at_each_step(&Kind::Processes)),
+            a_deployer_that_is_killed_at_any_step_converges,
         ),
         trial_within(
             "crashes::a_deployer_of_containers_that_is_killed_at_any_step_converges",
             within,
-            async || {
-                let image = docker::image(&docker::docker().await).await.to_string();
-                let socket = docker::socket();
-                tokio::task::block_in_place(|| killed_at_each_step(&Kind::Containers { socket, image }));
-            },
+            a_deployer_of_containers_that_is_killed_at_any_step_converges,
         )
         .with_kind("needs Docker: cargo xtask test")
         .with_ignored_flag(true),
     ]
+}
+
+async fn a_deployer_that_is_killed_at_any_step_converges() {
+    tokio::task::block_in_place(|| killed_at_each_step(&Kind::Processes));
+}
+
+async fn a_deployer_of_containers_that_is_killed_at_any_step_converges() {
+    let image = docker::image(&docker::docker().await).await.to_string();
+    let socket = docker::socket();
+    tokio::task::block_in_place(|| killed_at_each_step(&Kind::Containers { socket, image }));
 }
 
 /// What runs the runners.

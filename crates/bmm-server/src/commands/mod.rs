@@ -7,6 +7,7 @@ mod image;
 mod import;
 mod keys;
 mod login_link;
+mod order;
 mod pathmap;
 mod progress;
 mod restore;
@@ -23,12 +24,16 @@ use std::process::ExitCode;
 use bmm_cage::Launcher;
 
 use crate::cli::{Cli, Command};
+use crate::db::Order;
 
 /// Runs a command to its exit code.
 pub(crate) async fn run(cli: Cli, launcher: Launcher) -> ExitCode {
     let done = match cli.command {
         Command::Up(args) => up::up(args, launcher).await,
         Command::LoginLink(args) => login_link::login_link(args).await,
+        Command::Stop(args) => order::order(args, Order::Stop).await,
+        Command::Start(args) => order::order(args, Order::Start).await,
+        Command::Rollback(args) => order::order(args, Order::Rollback).await,
         Command::Secret(args) => secret::secret(args).await,
         Command::Keys(command) => keys::keys(command).await,
         Command::Backup(args) => backup::backup(args).await,

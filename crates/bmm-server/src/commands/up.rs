@@ -109,7 +109,7 @@ pub(crate) async fn up(args: UpArgs, launcher: Launcher) -> anyhow::Result<ExitC
                 }
             };
             tokio::select! {
-                () = app.deploys.follow_secrets() => {}
+                () = app.deploys.follow() => {}
                 () = path_map => {}
                 () = key_care::keep(&app, dir.kek()) => {}
                 () = &mut signal => {}

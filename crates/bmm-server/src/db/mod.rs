@@ -1,6 +1,7 @@
 //! The server's own tables in `bmm.db`. All SQL of this crate is in this folder.
 
 mod accounts;
+mod orders;
 mod secrets;
 mod servers;
 
@@ -13,11 +14,12 @@ use sqlx::sqlite::{
 };
 
 pub(crate) use accounts::{LOCAL_ORGANISATION, UserRow};
+pub(crate) use orders::{OpenOrder, Order, Outcome};
 pub(crate) use secrets::SecretRow;
 pub(crate) use servers::{NewServer, ServerRow};
 
 /// One step per version of the tables, in order; never edited once released.
-const MIGRATIONS: [&str; 1] = [include_str!("schema_1.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 
 /// The database. Clones share their connections.
 #[derive(Clone)]
@@ -264,6 +266,60 @@ mod tests {
         let stored = db.servers().await.expect("lists");
         assert_eq!(stored.len(), 1);
         assert_eq!((stored[0].revision, stored[0].spec_digest.as_str()), (2, "two"));
+    }
+
+    #[tokio::test]
+    async fn going_back_is_one_step_and_no_number_is_given_twice() {
+        let (_folder, db) = db().await;
+        let now = Timestamp::from_secs(1);
+        assert_eq!(db.next_revision("a").await.expect("answers"), 1);
+        db.put_server(&server("a", "one"), 1, now).await.expect("puts");
+        assert!(!db.swap_revisions("a", now).await.expect("answers"));
+        db.put_server(&server("a", "two"), 2, now).await.expect("puts");
+        // As after a start without changes.
+        db.put_server(&server("a", "two"), 2, now).await.expect("puts");
+        for (revision, digest, before) in [(1, "one", 2), (2, "two", 1), (1, "one", 2)] {
+            assert!(db.swap_revisions("a", now).await.expect("swaps"));
+            let row = db.server("a").await.expect("answers").expect("there");
+            assert_eq!((row.revision, row.spec_digest.as_str()), (revision, digest));
+            let previous = db.previous("a").await.expect("answers").expect("there");
+            assert_eq!((previous.revision, previous.slug.as_str()), (before, "a"));
+        }
+        assert_eq!(db.next_revision("a").await.expect("answers"), 3);
+    }
+
+    #[tokio::test]
+    async fn a_later_order_takes_the_place_of_an_earlier_one() {
+        let (_folder, db) = db().await;
+        assert_eq!(db.give_order("a", Order::Stop).await.expect("answers"), None);
+        let now = Timestamp::from_secs(1);
+        db.put_server(&server("a", "one"), 1, now).await.expect("puts");
+        let first = db
+            .give_order("a", Order::Stop)
+            .await
+            .expect("answers")
+            .expect("given");
+        let open = db.open_orders().await.expect("lists");
+        let second = db
+            .give_order("a", Order::Start)
+            .await
+            .expect("answers")
+            .expect("given");
+        db.close_order(&open[0], &Ok("late".to_owned()))
+            .await
+            .expect("closes");
+        let outcome = async |number| db.outcome("a", number).await.expect("answers");
+        assert_eq!(
+            (outcome(first).await, outcome(second).await),
+            (Outcome::Overtaken, Outcome::Open)
+        );
+        let open = db.open_orders().await.expect("lists");
+        assert_eq!((open.len(), open[0].order), (1, Order::Start));
+        db.close_order(&open[0], &Err("no".to_owned()))
+            .await
+            .expect("closes");
+        assert_eq!(outcome(second).await, Outcome::Failed("no".to_owned()));
+        assert!(db.open_orders().await.expect("lists").is_empty());
     }
 
     #[tokio::test]

@@ -71,11 +71,14 @@ impl Db {
             .collect()
     }
 
-    /// Slug and latest revision of the secrets of every server that has any.
+    /// Slug and latest revision of the secrets of every server that has any and is not stopped.
     pub(crate) async fn secret_revisions(&self) -> Result<Vec<(String, i64)>, DbError> {
-        let rows = sqlx::query("SELECT slug, max(revision) FROM server_secrets GROUP BY slug")
-            .fetch_all(&self.pool)
-            .await?;
+        let rows = sqlx::query(
+            "SELECT slug, max(server_secrets.revision) FROM server_secrets JOIN servers USING (slug) \
+             WHERE NOT stopped GROUP BY slug",
+        )
+        .fetch_all(&self.pool)
+        .await?;
         rows.iter()
             .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
             .collect()

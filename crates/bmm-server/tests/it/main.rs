@@ -14,6 +14,7 @@ mod containers;
 mod http;
 mod keys;
 mod node;
+mod orders;
 mod pathmap;
 mod refusals;
 mod restart;
