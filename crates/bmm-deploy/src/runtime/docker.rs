@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bmm_cage::{Cage, Profile, contained};
-use bollard::query_parameters::{ListContainersOptionsBuilder, LogsOptionsBuilder};
+use bollard::query_parameters::{
+    KillContainerOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder,
+};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use tokio::time::{sleep, timeout};
@@ -361,6 +363,9 @@ const REMOVAL_TIMEOUT: Duration = Duration::from_secs(5);
 
 async fn remove(docker: &Docker, id: &ContainerId) {
     let removed = timeout(REMOVAL_TIMEOUT, async {
+        // Podman asks politely before it removes, and waits. One that has ended already is no error worth a word.
+        let at_once = KillContainerOptionsBuilder::default().signal("KILL").build();
+        let _ = docker.client().kill_container(id.as_str(), Some(at_once)).await;
         while let Err(error) = docker.remove(id).await {
             tracing::debug!(container = %id, %error, "cannot remove");
             sleep(PAUSE).await;
