@@ -134,8 +134,8 @@ impl Runner {
     }
 }
 
-/// What a runner may take to end once it has closed its channel.
-const LAST_MOMENT: Duration = Duration::from_millis(250);
+/// What a runner may take to end once it has closed its channel, and its runtime to tell how (Podman looks four times a second).
+const LAST_MOMENT: Duration = Duration::from_millis(500);
 
 async fn introduce(
     plan: &Plan,

@@ -162,22 +162,23 @@ impl DockerRuntime {
         })
     }
 
-    /// Makes the container. One of ours that still has its name is from an earlier life, and goes.
+    /// Makes the container. One of ours that still has its name is from an earlier life, and goes. (That the name is the reason
+    /// is not said by every daemon in the same way.)
     async fn create(&self, plan: &ContainerPlan) -> Result<ContainerId, LaunchError> {
-        match self.docker.create(plan).await {
-            Err(DockerError::Refused { status: 409, .. }) => {
-                let there = containers(&self.docker).await?;
-                for left in there
-                    .iter()
-                    .filter(|one| self.is_ours(one) && one.name == plan.name())
-                {
-                    tracing::info!(container = left.name, "removing what an earlier life has left");
-                    self.docker.remove(&left.id).await?;
-                }
-                Ok(self.docker.create(plan).await?)
-            }
-            created => Ok(created?),
-        }
+        let refused = match self.docker.create(plan).await {
+            Err(refused @ DockerError::Refused { .. }) => refused,
+            created => return Ok(created?),
+        };
+        let there = containers(&self.docker).await?;
+        let Some(left) = there
+            .iter()
+            .find(|one| self.is_ours(one) && one.name == plan.name())
+        else {
+            return Err(refused.into());
+        };
+        tracing::info!(container = left.name, "removing what an earlier life has left");
+        remove(&self.docker, &left.id).await;
+        Ok(self.docker.create(plan).await?)
     }
 
     /// Starts the container, meets its first process, and lets it close its cage.
