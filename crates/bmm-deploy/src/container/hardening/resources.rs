@@ -56,7 +56,7 @@ impl Judge<'_> {
             .asked
             .cpu_quota
             .zip(self.asked.cpu_period)
-            .and_then(|(quota, period)| (quota * 1000).checked_div(period));
+            .and_then(|(quota, period)| quota.saturating_mul(1000).checked_div(period));
         let asked = nano.or(quota).and_then(|milli| u64::try_from(milli).ok());
         statements(
             format!("{wanted}/1000"),

@@ -53,9 +53,12 @@ impl Daemon {
 macro_rules! docker_trials {
     ($($test:ident),* $(,)?) => {
         vec![$(
-            crate::trial(concat!(module_path!(), "::", stringify!($test)), async || {
-                $test(super::daemon::Daemon::given().await).await
-            })
+            crate::trial_within(
+                concat!(module_path!(), "::", stringify!($test)),
+                // A container for each control, on a machine that does something else beside it.
+                std::time::Duration::from_secs(180),
+                async || $test(super::daemon::Daemon::given().await).await,
+            )
             .with_kind("needs Docker: cargo xtask test")
             .with_ignored_flag(std::env::var_os("BMM_TEST_DOCKER").is_none())
         ),*]
