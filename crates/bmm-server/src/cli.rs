@@ -227,6 +227,9 @@ pub(crate) struct DockerArg {
     /// API socket of the Docker or Podman daemon, on this machine
     #[arg(long, value_name = "PATH", default_value = "/var/run/docker.sock", value_parser = socket_path)]
     pub(crate) docker_socket: PathBuf,
+    /// What containers run: a `bmm-runner` of this version (a static one makes an image of one file) [default: this program]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) docker_runner: Option<PathBuf>,
 }
 
 /// Also as other tools write it: `unix:///run/docker.sock`.

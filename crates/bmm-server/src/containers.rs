@@ -1,6 +1,6 @@
 //! Containers as what runs the servers: a daemon, and this program on it as an image.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use base64::Engine as _;
@@ -9,6 +9,7 @@ use bmm_deploy::DockerRuntime;
 use bmm_deploy::container::{Docker, ImageId};
 use sha2::{Digest as _, Sha256};
 
+use crate::cli::DockerArg;
 use crate::data_dir::DataDir;
 use crate::db::Db;
 
@@ -23,12 +24,13 @@ pub(crate) struct Containers {
 
 impl Containers {
     /// Finds the daemon and brings it the image, unless it is there.
-    pub(crate) async fn prepare(socket: &Path) -> anyhow::Result<Self> {
-        let docker = Docker::connect(socket).await?;
+    pub(crate) async fn prepare(args: &DockerArg) -> anyhow::Result<Self> {
+        let docker = Docker::connect(&args.docker_socket).await?;
         // Through the link: the file may have been replaced (by a build) since this process was started. By number: the
         // loader, which is asked for the libraries, is another process.
-        let executable = format!("/proc/{}/exe", std::process::id());
-        let image = docker.build_image(Path::new(&executable)).await?;
+        let own = || PathBuf::from(format!("/proc/{}/exe", std::process::id()));
+        let executable = args.docker_runner.clone().unwrap_or_else(own);
+        let image = docker.build_image(&executable).await?;
         Ok(Self { docker, image })
     }
 

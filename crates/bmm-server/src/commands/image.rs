@@ -8,11 +8,11 @@ use crate::containers::Containers;
 pub(crate) async fn image(command: ImageCommand) -> anyhow::Result<ExitCode> {
     match command {
         ImageCommand::Build(args) => {
-            let containers = Containers::prepare(&args.docker.docker_socket).await?;
+            let containers = Containers::prepare(&args.docker).await?;
             println!("{}", containers.image());
         }
         ImageCommand::Prune(args) => {
-            let containers = Containers::prepare(&args.docker.docker_socket).await?;
+            let containers = Containers::prepare(&args.docker).await?;
             for image in containers.collect().await? {
                 println!("{image}");
             }

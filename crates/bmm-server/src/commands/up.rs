@@ -64,7 +64,7 @@ pub(crate) async fn up(args: UpArgs, launcher: Launcher) -> anyhow::Result<ExitC
         Runtime::Process => None,
         Runtime::Docker => {
             progress(&args, "preparing the image …");
-            Some(Containers::prepare(&args.docker.docker_socket).await?)
+            Some(Containers::prepare(&args.docker).await?)
         }
     };
     let runs_on = match &containers {

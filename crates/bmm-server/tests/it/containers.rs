@@ -121,6 +121,46 @@ fn the_image_of_this_program_is_made_once() {
 }
 
 #[test]
+#[ignore = "needs Docker: cargo xtask test"]
+fn what_is_no_runner_is_told_by_its_last_words() {
+    let (place, socket) = (Place::new(), socket());
+    let (data, spec) = (place.data(), place.spec("shout.json", &shout_spec("no-runner")));
+    let output = run(&[
+        "up",
+        "--runtime",
+        "docker",
+        "--docker-socket",
+        &socket,
+        "--docker-runner",
+        "/bin/ls",
+        "--listen",
+        "127.0.0.1:0",
+        "--data-dir",
+        &data,
+        &spec,
+    ]);
+    assert_eq!(output.status.code(), Some(1));
+    let lines = stderr_lines(&output);
+    let told = |line: &String| line.starts_with("bmm:") && line.contains("bmm-cage:contained:runner");
+    assert!(lines.iter().any(told), "{lines:?}");
+    assert_eq!(containers("no-runner"), [""; 0]);
+
+    let output = run(&[
+        "image",
+        "build",
+        "--docker-socket",
+        &socket,
+        "--docker-runner",
+        &spec,
+    ]);
+    let lines = stderr_lines(&output);
+    assert!(
+        matches!(lines.as_slice(), [line] if line.contains("cannot make an image of") && line.contains("ELF")),
+        "{lines:?}"
+    );
+}
+
+#[test]
 fn a_daemon_that_is_not_there_is_one_line() {
     let place = Place::new();
     let nowhere = place.path("docker.sock");
