@@ -36,12 +36,13 @@ const SOCK_DGRAM: u32 = 2;
 const SOCK_RAW: u32 = 3;
 const SOCK_SEQPACKET: u32 = 5;
 
-/// Root, in the daemon's own network, unfiltered, and else with what the daemon gives to anybody.
+/// Root, in the daemon's own network, unfiltered and unconfined, and else with what the daemon gives to anybody.
 async fn unhardened(daemon: &Daemon) -> Contained {
     Contained::start(daemon, Hardening::Disabled, |plan| {
         plan.insecure_without(Control::Network)
             .insecure_without(Control::User)
             .insecure_without(Control::Seccomp)
+            .insecure_without(Control::MandatoryAccess)
     })
     .await
 }
@@ -251,6 +252,7 @@ async fn a_container_sees_nothing_of_the_host(daemon: Daemon) {
     let mut with_processes = Contained::changed(&daemon, |plan| {
         plan.insecure_without(Control::ProcessNamespace)
             .insecure_without(Control::User)
+            .insecure_without(Control::MandatoryAccess)
     })
     .await;
     let pid = host.pid();
@@ -263,6 +265,7 @@ async fn a_container_sees_nothing_of_the_host(daemon: Daemon) {
     let mut unmasked = Contained::changed(&daemon, |plan| {
         plan.insecure_without(Control::MaskedPaths)
             .insecure_without(Control::User)
+            .insecure_without(Control::MandatoryAccess)
     })
     .await;
     for path in ["/proc/kallsyms", "/proc/interrupts", "/proc/zoneinfo"] {
