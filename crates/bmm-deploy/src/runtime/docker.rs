@@ -7,14 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bmm_cage::{Cage, Profile, contained};
-use bollard::query_parameters::{
-    KillContainerOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder,
-};
-use futures_util::StreamExt;
+use bollard::query_parameters::{KillContainerOptionsBuilder, ListContainersOptionsBuilder};
 use futures_util::future::BoxFuture;
 use tokio::time::{sleep, timeout};
 
 use super::control::{self, ControlSocket, Guest};
+use super::last_words::{describe, last_words};
 use super::{Body, LaunchError, Launched, RunnerName, Runtime};
 use crate::container::{
     ContainerId, ContainerLimits, ContainerPlan, ContainerSpec, Control, DaemonFacts, Docker, DockerError,
@@ -478,68 +476,4 @@ fn prepare(run_dir: &Path, seccomp_file: Option<&Path>) -> std::io::Result<()> {
 
 async fn ended_early(docker: &Docker, id: &ContainerId, code: i64) -> LaunchError {
     LaunchError::Ended(describe(code, &last_words(docker, id).await))
-}
-
-/// As a shell tells it: a signal is 128 and its number.
-fn describe(code: i64, words: &str) -> String {
-    let how = match code - 128 {
-        signal @ 1..=64 => format!("signal {signal}"),
-        _ => format!("exit code {code}"),
-    };
-    if words.is_empty() {
-        how
-    } else {
-        format!("{how}: {words}")
-    }
-}
-
-/// How many of a container's last lines are shown, and how much of them.
-const LAST_LINES: &str = "5";
-const LAST_BYTES: usize = 1024;
-
-/// The end of a container's log: one line of printable text.
-async fn last_words(docker: &Docker, id: &ContainerId) -> String {
-    let options = LogsOptionsBuilder::default()
-        .stdout(true)
-        .stderr(true)
-        .tail(LAST_LINES)
-        .build();
-    let mut lines = Vec::new();
-    let read = timeout(Duration::from_secs(2), async {
-        let mut log = std::pin::pin!(docker.client().logs(id.as_str(), Some(options)));
-        while let Some(Ok(part)) = log.next().await {
-            lines.extend_from_slice(&part.into_bytes());
-            let surplus = lines.len().saturating_sub(LAST_BYTES);
-            lines.drain(..surplus);
-        }
-    });
-    // What was read so far is worth as much.
-    let _ = read.await;
-    printable(&lines)
-}
-
-fn printable(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    let lines: Vec<String> = text
-        .lines()
-        .map(|line| line.chars().filter(|c| !c.is_control()).collect::<String>())
-        .map(|line| line.trim().to_owned())
-        .filter(|line| !line.is_empty())
-        .collect();
-    lines.join(" | ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn last_words_are_one_line_that_nothing_obeys() {
-        assert_eq!(
-            printable(b"one\r\n\n\x1b[31mtwo\x07\n  three "),
-            "one | [31mtwo | three"
-        );
-        assert_eq!(describe(137, ""), "signal 9");
-        assert_eq!(describe(71, "no"), "exit code 71: no");
-    }
 }

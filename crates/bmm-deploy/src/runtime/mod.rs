@@ -13,6 +13,7 @@ use crate::seat::Seats;
 
 mod control;
 mod docker;
+mod last_words;
 mod process;
 
 pub use docker::{DockerRuntime, DockerRuntimeError};
