@@ -465,4 +465,32 @@ mod tests {
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
     }
+
+    #[test]
+    fn every_command_in_the_documentation_for_operators_is_one() {
+        let units = [
+            include_str!("../../../docs/systemd/bmm.service"),
+            include_str!("../../../docs/systemd/bmm-pathmap.service"),
+            include_str!("../../../docs/quadlet/bmm.container"),
+        ];
+        let page = include_str!("../../../docs/operators.md");
+        let units = units.map(|unit| unit.replace("\\\n", " "));
+        let commands: Vec<&str> = units
+            .iter()
+            .flat_map(|unit| unit.lines())
+            .chain(page.lines())
+            .filter_map(|line| {
+                line.strip_prefix("ExecStart=/usr/local/bin/bmm ")
+                    .or_else(|| line.strip_prefix("Exec="))
+                    .or_else(|| line.strip_prefix("$ bmm "))
+            })
+            .collect();
+        assert!(commands.len() > 8, "{commands:?}");
+        for command in commands {
+            let words = std::iter::once("bmm").chain(command.split_whitespace());
+            if let Err(error) = Cli::try_parse_from(words) {
+                panic!("{command}: {error}");
+            }
+        }
+    }
 }

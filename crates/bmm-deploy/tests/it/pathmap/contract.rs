@@ -321,7 +321,12 @@ async fn no_request_for_one_slug_reaches_another(world: &World, front: &Front) {
             async move { get(address, &target).await }
         });
         let (here, there) = (here.await, there.await);
-        assert_eq!(here.seen(), there.seen(), "{target}: {here:?} {there:?}");
+        // A Caddy that passes everything on spells a path anew, and what is odd is plain then.
+        let respelled = front.kind == Kind::CaddyPlain && there.seen().is_none();
+        assert!(
+            respelled || here.seen() == there.seen(),
+            "{target}: {here:?} {there:?}"
+        );
         match here.seen() {
             Some((server, _)) => {
                 assert_ne!(server, "victim", "{target}");
@@ -353,19 +358,19 @@ async fn what_no_http_server_accepts_reaches_nobody(world: &World, front: &Front
         let host = format!("\r\nHost: {DOMAIN}\r\nConnection: close\r\n\r\n");
         let answer = exchange(front.address, &[line, host.as_bytes()].concat()).await;
         let shown = String::from_utf8_lossy(line);
-        if shown.contains('#') && front.kind == Kind::BuiltIn {
-            // The parser before it takes a fragment off.
-            assert_eq!(answer.seen(), Some(("mine".to_owned(), "/mcp".to_owned())));
+        if let Some((server, _)) = answer.seen() {
+            // The parser before the built-in router takes a fragment off, and Caddy spells anew what is not ASCII.
+            let fragment = shown.contains('#') && front.kind.is_plain();
+            let respelled = shown.contains('ä') && front.kind == Kind::CaddyPlain;
+            assert!((fragment || respelled) && server == "mine", "{shown}: {answer:?}");
             continue;
         }
         // Caddy has empty answers of its own to `OPTIONS *` and to hosts that it does not know.
         let refused = answer.status == 0 || (400..500).contains(&answer.status);
-        let empty = front.kind == Kind::Caddy && answer.body.is_empty();
+        let empty = matches!(front.kind, Kind::Caddy | Kind::CaddyPlain) && answer.body.is_empty();
         assert!(refused || empty, "{shown}: {answer:?}");
-        assert!(answer.seen().is_none(), "{shown}");
     }
-    let fragment = usize::from(front.kind == Kind::BuiltIn);
-    assert_eq!(world.calls(), before + fragment);
+    assert!(front.kind.is_plain() || world.calls() == before);
 }
 
 async fn the_absolute_form_means_the_same(_: &World, front: &Front) {
@@ -387,7 +392,7 @@ async fn the_absolute_form_means_the_same(_: &World, front: &Front) {
 
 async fn another_hosts_name_reaches_no_server(world: &World, front: &Front) {
     // Behind the built-in router stands bmm's own check of the Host header.
-    if front.kind == Kind::BuiltIn {
+    if front.kind.is_plain() {
         return;
     }
     for request in [
@@ -442,21 +447,22 @@ async fn servers_see_the_public_host_and_no_claims(_: &World, front: &Front) {
         let names: Vec<String> = answer.seen_headers().into_iter().map(|(name, _)| name).collect();
         let left_out = |name: &str| !names.iter().any(|seen| seen == name);
         assert!(left_out("x-forwarded-anything"), "{names:?}");
-        // In the `if` form nginx has taken the list away before the built-in router could follow it.
-        assert!(left_out("x-secret") || front.kind == Kind::NginxIf, "{names:?}");
+        // Where nginx passes everything on, it has taken the list away before the built-in router could follow it.
+        let lost = matches!(front.kind, Kind::NginxIf | Kind::NginxPlain);
+        assert!(left_out("x-secret") || lost, "{names:?}");
     }
     let upper = exchange(
         front.address,
         b"GET /mine/mcp HTTP/1.1\r\nHost: MCP.example.com:443\r\nConnection: close\r\n\r\n",
     );
-    if front.kind != Kind::BuiltIn {
+    if !front.kind.is_plain() {
         let host = ("host".to_owned(), DOMAIN.to_owned());
         assert!(upper.await.seen_headers().contains(&host));
     }
 }
 
 async fn pages_see_the_real_address_and_not_a_claimed_one(world: &World, front: &Front) {
-    if front.kind == Kind::BuiltIn {
+    if front.kind.is_plain() {
         return;
     }
     let forwarded = |headers: Vec<(String, String)>| {
@@ -601,7 +607,8 @@ async fn large_bodies_go_both_ways(_: &World, front: &Front) {
         got
     };
     let ((), got) = tokio::join!(sent, got);
-    let start = got.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+    // After the last head: some say "go on" twice.
+    let start = got.windows(4).rposition(|four| four == b"\r\n\r\n").unwrap() + 4;
     assert_eq!(got.len() - start, body.len());
 }
 

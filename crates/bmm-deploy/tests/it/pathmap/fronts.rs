@@ -14,10 +14,26 @@ pub(crate) enum Kind {
     NginxMap,
     NginxIf,
     Caddy,
+    /// nginx with what the page for operators shows: everything is passed on.
+    NginxPlain,
+    /// Caddy likewise.
+    CaddyPlain,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 4] = [Self::BuiltIn, Self::NginxMap, Self::NginxIf, Self::Caddy];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::BuiltIn,
+        Self::NginxMap,
+        Self::NginxIf,
+        Self::Caddy,
+        Self::NginxPlain,
+        Self::CaddyPlain,
+    ];
+
+    /// Whether all is the built-in router's.
+    pub(crate) fn is_plain(self) -> bool {
+        matches!(self, Self::BuiltIn | Self::NginxPlain | Self::CaddyPlain)
+    }
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -25,14 +41,16 @@ impl Kind {
             Self::NginxMap => "nginx_map",
             Self::NginxIf => "nginx_if",
             Self::Caddy => "caddy",
+            Self::NginxPlain => "nginx_plain",
+            Self::CaddyPlain => "caddy_plain",
         }
     }
 
     pub(crate) fn is_missing(self) -> bool {
         match self {
             Self::BuiltIn => false,
-            Self::NginxMap | Self::NginxIf => super::nginx().is_none(),
-            Self::Caddy => super::caddy().is_none(),
+            Self::NginxMap | Self::NginxIf | Self::NginxPlain => super::nginx().is_none(),
+            Self::Caddy | Self::CaddyPlain => super::caddy().is_none(),
         }
     }
 }
@@ -56,6 +74,8 @@ impl Front {
                 },
                 Kind::NginxMap | Kind::NginxIf => Self::nginx(kind, world, trusted, address),
                 Kind::Caddy => Self::caddy(world, trusted, address),
+                Kind::NginxPlain => Self::nginx_plain(world, address),
+                Kind::CaddyPlain => Self::caddy_plain(world, address),
             }
         })
     }
@@ -88,6 +108,42 @@ impl Front {
         }
     }
 
+    fn nginx_plain(world: &World, address: SocketAddr) -> Self {
+        let nginx = Nginx::new();
+        let addresses = [
+            ("443 ssl http2", address.to_string()),
+            ("127.0.0.1:4000", world.bmm.to_string()),
+        ];
+        std::fs::write(nginx.vhost(), shown("nginx", addresses)).unwrap();
+        let running = nginx.run(address);
+        Self {
+            kind: Kind::NginxPlain,
+            address,
+            _running: Box::new((running, nginx)),
+        }
+    }
+
+    fn caddy_plain(world: &World, address: SocketAddr) -> Self {
+        let (caddy, port) = (Caddy::new(), address.port());
+        let addresses = [
+            ("mcp.example.com {", format!("http://mcp.example.com:{port} {{")),
+            ("127.0.0.1:4000", world.bmm.to_string()),
+        ];
+        let config = caddy.path("Caddyfile");
+        std::fs::write(
+            &config,
+            format!("{}\n{}", caddy.options(), shown("caddyfile", addresses)),
+        )
+        .unwrap();
+        assert_eq!(caddy.misformatted(&config), [""; 0]);
+        let running = caddy.run(&config, address);
+        Self {
+            kind: Kind::CaddyPlain,
+            address,
+            _running: Box::new((running, caddy)),
+        }
+    }
+
     fn caddy(world: &World, trusted: &[Cidr], address: SocketAddr) -> Self {
         let caddy = Caddy::new();
         let (routes, config) = (caddy.path("routes"), caddy.path("Caddyfile"));
@@ -109,6 +165,24 @@ impl Front {
             _running: Box::new((running, caddy)),
         }
     }
+}
+
+/// The one block of this kind on the page for operators, with the addresses of a test.
+fn shown(kind: &str, addresses: [(&str, String); 2]) -> String {
+    let page = include_str!("../../../../../docs/operators.md");
+    let start = format!("```{kind}\n");
+    let (_, block) = page.split_once(&start).expect("such a block");
+    let (block, _) = block.split_once("```").expect("its end");
+    let mut text: String = block
+        .lines()
+        .filter(|line| !line.contains("ssl_certificate"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    for (shown, here) in addresses {
+        assert!(text.contains(shown), "{shown}: {text}");
+        text = text.replace(shown, &here);
+    }
+    text
 }
 
 fn vhost(form: Form, routes: ConfigPath, bmm: SocketAddr, address: SocketAddr, trusted: &[Cidr]) -> Vhost {
