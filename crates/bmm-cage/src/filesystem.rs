@@ -13,7 +13,7 @@ use landlock::{
 pub(crate) enum Files {
     /// Nothing.
     None,
-    /// The executable, its loader and libraries (read and execute), and `/dev/null`.
+    /// The executable, its loader and libraries (read and execute), random numbers, and `/dev/null`.
     OwnExecutable,
 }
 
@@ -75,6 +75,10 @@ fn allow_own_executable(mut ruleset: RulesetCreated) -> io::Result<RulesetCreate
         ruleset = allow(ruleset, &path, run)?;
     }
     ruleset = allow(ruleset, "/etc/ld.so.cache", AccessFs::ReadFile.into())?;
+    // A static executable cannot look getrandom(2) up in a library, so some of its parts read these instead.
+    for path in ["/dev/random", "/dev/urandom"] {
+        ruleset = allow(ruleset, path, AccessFs::ReadFile.into())?;
+    }
     allow(ruleset, "/dev/null", AccessFs::ReadFile | AccessFs::WriteFile)
 }
 
@@ -115,6 +119,15 @@ mod tests {
         });
         assert!(enforced.scopes.is_err(), "ABI 3 (Linux 6.2) has no scopes");
         assert_eq!(enforced.files.is_ok(), opened.is_err(), "the report is true");
+    }
+
+    #[test]
+    fn random_numbers_are_there_for_an_executable_without_libraries() {
+        let opened = on_a_thread(|| {
+            enforce(Files::OwnExecutable).expect("no error");
+            ["/dev/random", "/dev/urandom"].map(|path| std::fs::File::open(path).is_ok())
+        });
+        assert_eq!(opened, [true, true]);
     }
 
     #[test]
