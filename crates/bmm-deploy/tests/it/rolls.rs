@@ -41,6 +41,13 @@ pub(crate) fn trials() -> Vec<Trial> {
             no_call_is_lost_through_nginx_that_reloads,
         )
         .with_ignored_flag(nginx().is_none()),
+        trial_within(
+            &name("no_call_is_lost_when_servers_are_containers"),
+            WITHIN,
+            no_call_is_lost_when_servers_are_containers,
+        )
+        .with_kind("needs Docker: cargo xtask test")
+        .with_ignored_flag(true),
     ]
 }
 
@@ -116,6 +123,21 @@ async fn no_call_is_lost_on_the_public_socket() {
     tally.check("public socket");
     assert_eq!(tally.revisions.len(), rolls() as usize + 1);
     nothing_but_the_last(&world).await;
+}
+
+async fn no_call_is_lost_when_servers_are_containers() {
+    let world = crate::docker::World::new().await;
+    world.roll("demo", &Config::new("0")).await.unwrap();
+    let load = Load::begin(Front::Tcp(serve(world.router.clone()).await), "/demo");
+    roll_under(&load, async |config| world.roll("demo", config).await.unwrap()).await;
+    let tally = load.end().await;
+    tally.check("containers");
+    assert_eq!(tally.revisions.len(), rolls() as usize + 1);
+    world.deployer.shutdown().await;
+    eventually(Duration::from_secs(30), "nothing is left", async || {
+        world.left().is_empty()
+    })
+    .await;
 }
 
 /// Another server comes and goes meanwhile, so that the set of slugs changes and nginx reloads.

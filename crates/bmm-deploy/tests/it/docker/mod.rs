@@ -7,7 +7,7 @@ mod outages;
 mod world;
 
 pub(crate) use hostile::play_if_asked;
-pub(crate) use world::{docker, image, limits, lines, socket};
+pub(crate) use world::{World, docker, image, limits, lines, socket};
 
 pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
     [

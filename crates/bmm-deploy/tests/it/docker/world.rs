@@ -17,15 +17,15 @@ use tokio::sync::OnceCell;
 use crate::deploys::get;
 use crate::fake_runner::Config;
 
-pub(super) struct World {
-    pub(super) deployer: Deployer,
-    pub(super) router: RouterService,
+pub(crate) struct World {
+    pub(crate) deployer: Deployer,
+    pub(crate) router: RouterService,
     pub(super) dir: TempDir,
     pub(super) instance: String,
 }
 
 impl World {
-    pub(super) async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with(|runtime| runtime, Arc::new(ReadyIsEnough), limits()).await
     }
 
@@ -63,7 +63,7 @@ impl World {
         }
     }
 
-    pub(super) async fn roll(&self, slug: &str, config: &Config) -> Result<Live, DeployError> {
+    pub(crate) async fn roll(&self, slug: &str, config: &Config) -> Result<Live, DeployError> {
         self.deployer
             .roll(Deployment::new(slug, config.revision.clone(), config.bytes()))
             .await
@@ -84,7 +84,7 @@ impl World {
     }
 
     /// Whatever is left of this world on the daemon and in its directory.
-    pub(super) fn left(&self) -> Vec<String> {
+    pub(crate) fn left(&self) -> Vec<String> {
         let mut left = self.containers();
         for entry in std::fs::read_dir(self.run_dir()).unwrap() {
             left.push(entry.unwrap().file_name().into_string().unwrap());
