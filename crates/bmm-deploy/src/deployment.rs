@@ -22,6 +22,8 @@ pub struct Deployment {
     pub config: Vec<u8>,
     /// The only hosts that the server may connect to.
     pub allowed_domains: Vec<HostPattern>,
+    /// For the probe, opaque here: what it is to find.
+    pub expectation: Vec<u8>,
 }
 
 impl Deployment {
@@ -32,7 +34,14 @@ impl Deployment {
             revision: revision.into(),
             config,
             allowed_domains: Vec::new(),
+            expectation: Vec::new(),
         }
+    }
+
+    /// What the probe is to find, in its own words; it gets them with every check of this revision.
+    pub fn with_expectation(mut self, expectation: Vec<u8>) -> Self {
+        self.expectation = expectation;
+        self
     }
 
     /// The hosts it may connect to.
@@ -161,6 +170,7 @@ pub(crate) struct Plan {
     pub(crate) revision: String,
     pub(crate) config: Zeroizing<Vec<u8>>,
     pub(crate) allowed_domains: Arc<[HostPattern]>,
+    pub(crate) expectation: Arc<[u8]>,
 }
 
 impl From<Deployment> for Plan {
@@ -170,6 +180,7 @@ impl From<Deployment> for Plan {
             revision: deployment.revision,
             config: Zeroizing::new(deployment.config),
             allowed_domains: deployment.allowed_domains.into(),
+            expectation: deployment.expectation.into(),
         }
     }
 }

@@ -378,7 +378,13 @@ impl Keeper {
     }
 
     pub(crate) async fn check(&self, plan: &Plan, seat: &Seat) -> Result<(), String> {
+        let routed = self
+            .lock()
+            .instance(&plan.slug, seat.number)
+            .is_some_and(|one| one.routed);
         let target = Target {
+            routed,
+            expectation: Arc::clone(&plan.expectation),
             slug: plan.slug.clone(),
             revision: plan.revision.clone(),
             socket: PathBuf::from(seat.upstream.socket()),

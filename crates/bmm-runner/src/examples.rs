@@ -184,7 +184,7 @@ fn returned(example: &Example, tool: &ListedTool, value: Value) -> Result<(), Ex
 }
 
 /// Equal as JavaScript sees it: `1` and `1.0` are one number.
-fn same(a: &Value, b: &Value) -> bool {
+pub(crate) fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => a == b || a.as_f64() == b.as_f64(),
         (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),

@@ -5,13 +5,18 @@ use std::os::fd::AsRawFd as _;
 use std::path::Path;
 use std::time::Duration;
 
+use bmm_spec::{Spec, Tool};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 use tokio::net::UnixStream;
 
+use crate::examples::same;
 use crate::http::MCP_PATH;
+use crate::result;
 
 const VERSION: &str = "2026-07-28";
 const MAX_ANSWER_BYTES: usize = 8 * 1024 * 1024;
@@ -27,6 +32,57 @@ pub struct ProbeTarget<'a> {
     pub token: &'a str,
     /// The digest that the tools must have.
     pub manifest_digest: &'a str,
+    /// A call that it must answer as the spec's author said.
+    pub smoke_call: Option<&'a SmokeCall>,
+}
+
+/// An example of a spec that can be tried on a server that is about to serve.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SmokeCall {
+    tool: String,
+    input: Map<String, Value>,
+    output: Option<Value>,
+}
+
+impl SmokeCall {
+    /// The first example of a tool that changes nothing and needs nobody: read-only, without scopes, secrets, or recorded fetches.
+    pub fn of(spec: &Spec) -> Option<Self> {
+        if !spec.required_secrets.is_empty() {
+            return None;
+        }
+        let reads = |tool: &&Tool| {
+            let hint = tool.annotations.as_ref().and_then(|hints| hints.read_only_hint);
+            hint == Some(true) && tool.scopes.is_empty()
+        };
+        spec.tools.iter().filter(reads).find_map(|tool| {
+            let example = tool
+                .examples
+                .iter()
+                .find(|example| example.fetches.is_empty() && example.error.is_none())?;
+            Some(Self {
+                tool: tool.name.clone(),
+                input: example.input.clone(),
+                output: example.output.clone(),
+            })
+        })
+    }
+
+    /// Whether a `CallToolResult` is what the example says.
+    fn is_answered_by(&self, found: &Value) -> bool {
+        if found.get("isError").and_then(Value::as_bool) == Some(true) {
+            return false;
+        }
+        let Some(output) = &self.output else { return true };
+        let Ok(expected) = serde_json::to_value(result::success(output.clone(), true)) else {
+            return false;
+        };
+        ["content", "structuredContent"]
+            .into_iter()
+            .all(|part| match (expected.get(part), found.get(part)) {
+                (Some(expected), Some(found)) => same(expected, found),
+                (expected, found) => expected.is_none() && found.is_none(),
+            })
+    }
 }
 
 impl std::fmt::Debug for ProbeTarget<'_> {
@@ -38,7 +94,7 @@ impl std::fmt::Debug for ProbeTarget<'_> {
     }
 }
 
-/// `server/discover`, then `tools/list`, then the digest, all within `timeout`.
+/// `server/discover`, then `tools/list`, then the digest, then the smoke call, all within `timeout`.
 pub async fn probe(target: &ProbeTarget<'_>, timeout: Duration) -> Result<(), ProbeError> {
     tokio::time::timeout(timeout, ask(target))
         .await
@@ -49,10 +105,9 @@ async fn ask(target: &ProbeTarget<'_>) -> Result<(), ProbeError> {
     let stream = connect(target.socket)
         .await
         .map_err(|_| ProbeError::Unreachable)?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream))
-            .await
-            .map_err(|_| ProbeError::Unreachable)?;
+    let (mut sender, connection) = http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream))
+        .await
+        .map_err(|_| ProbeError::Unreachable)?;
     let questions = async {
         request(&mut sender, target, 1, "server/discover").await?;
         let list = request(&mut sender, target, 2, "tools/list").await?;
@@ -62,10 +117,19 @@ async fn ask(target: &ProbeTarget<'_>) -> Result<(), ProbeError> {
             .cloned()
             .unwrap_or_default();
         let found = bmm_spec::manifest_digest(&tools);
-        if found == target.manifest_digest {
+        if found != target.manifest_digest {
+            return Err(ProbeError::Drifted { found });
+        }
+        let Some(smoke) = target.smoke_call else {
+            return Ok(());
+        };
+        let params = json!({ "name": smoke.tool, "arguments": smoke.input });
+        let found = ask_for(&mut sender, target, 3, "tools/call", params, Some(&smoke.tool)).await?;
+        if smoke.is_answered_by(&found) {
             Ok(())
         } else {
-            Err(ProbeError::Drifted { found })
+            let tool = smoke.tool.clone();
+            Err(ProbeError::Smoke { tool })
         }
     };
     tokio::pin!(questions);
@@ -89,22 +153,36 @@ async fn connect(socket: &Path) -> std::io::Result<UnixStream> {
 }
 
 async fn request(
-    sender: &mut hyper::client::conn::http1::SendRequest<Full<Bytes>>,
+    sender: &mut http1::SendRequest<Full<Bytes>>,
     target: &ProbeTarget<'_>,
     id: u32,
     method: &'static str,
 ) -> Result<Value, ProbeError> {
-    let body = json!({
-        "jsonrpc": "2.0",
-        "id": id,
-        "method": method,
-        "params": { "_meta": {
+    ask_for(sender, target, id, method, json!({}), None).await
+}
+
+async fn ask_for(
+    sender: &mut http1::SendRequest<Full<Bytes>>,
+    target: &ProbeTarget<'_>,
+    id: u32,
+    method: &'static str,
+    mut params: Value,
+    name: Option<&str>,
+) -> Result<Value, ProbeError> {
+    if let Some(params) = params.as_object_mut() {
+        let meta = json!({
             "io.modelcontextprotocol/protocolVersion": VERSION,
             "io.modelcontextprotocol/clientCapabilities": {},
             "io.modelcontextprotocol/clientInfo": { "name": "bmm-probe", "version": env!("CARGO_PKG_VERSION") },
-        }},
-    });
-    let request = http::Request::post(MCP_PATH)
+        });
+        params.insert("_meta".to_owned(), meta);
+    }
+    let body = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
+    let mut request = http::Request::post(MCP_PATH);
+    if let Some(name) = name {
+        request = request.header("mcp-name", name);
+    }
+    let request = request
         .header(http::header::HOST, target.host)
         .header(http::header::AUTHORIZATION, format!("Bearer {}", target.token))
         .header(http::header::CONTENT_TYPE, "application/json")
@@ -171,6 +249,12 @@ pub enum ProbeError {
     NotMcp {
         /// Which request.
         method: &'static str,
+    },
+    /// It answers an example otherwise than the spec says.
+    #[error("the server does not answer the example of {tool} as the spec says")]
+    Smoke {
+        /// The tool.
+        tool: String,
     },
     /// It serves other tools than were deployed.
     #[error("the server lists other tools than were deployed (digest {found})")]

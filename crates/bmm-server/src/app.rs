@@ -25,7 +25,7 @@ use bmm_runner::RUNNER_ROLE;
 use crate::browser_guard::{self, HostGuard};
 use crate::containers::Containers;
 use crate::data_dir::DataDir;
-use crate::deploy::{Deploys, Expected, HealthProbe};
+use crate::deploy::{Deploys, HealthProbe, SmokeCalls};
 use crate::public_url::PublicUrl;
 use crate::resources::StoredServers;
 use crate::secrets::SecretStore;
@@ -59,6 +59,7 @@ impl App {
         listening: SocketAddr,
         runs_on: RunsOn<'_>,
         public_sockets: Option<PublicSockets>,
+        smoke_calls: SmokeCalls,
     ) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let site = Arc::new(Site::new(public_url.as_str())?);
@@ -98,11 +99,9 @@ impl App {
                 serde_json::to_vec(&page.ok()?).ok().map(Into::into)
             })
         });
-        let expected = Arc::new(Expected::default());
         let probe = HealthProbe {
             authorization_server: authorization_server.clone(),
             site: Arc::clone(&site),
-            expected: Arc::clone(&expected),
         };
         let runtime: Arc<dyn Runtime> = match runs_on {
             RunsOn::Processes(launcher) => {
@@ -120,7 +119,7 @@ impl App {
             SecretStore::new(db.clone(), vault),
             site,
             issuer,
-            expected,
+            smoke_calls,
             deployer,
         ));
 

@@ -77,6 +77,10 @@ pub(crate) struct UpArgs {
     pub(crate) docker: DockerArg,
     #[command(flatten)]
     pub(crate) proxy: ProxyArgs,
+    /// Before a revision is led to, also call its first read-only tool that has an example which needs no fetch, secret or scope: it
+    /// must answer as the example says
+    #[arg(long)]
+    pub(crate) smoke_call: bool,
     /// Print one line of JSON once everything serves, for scripts
     #[arg(long)]
     pub(crate) json: bool,

@@ -1,7 +1,7 @@
 //! From an admitted spec to a server that serves, and what there is to show of it.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -9,8 +9,9 @@ use bmm_deploy::{Deployer, Deployment, Probe, Removed, Site, Target};
 use bmm_oauth::AuthorizationServer;
 use bmm_oauth::{BoxFuture, Clock, Issuer, ResourceUri, Scopes};
 use bmm_runner::RunnerConfig;
-use bmm_runner::probe::{ProbeTarget, probe};
-use bmm_spec::CompiledSpec;
+use bmm_runner::probe::{ProbeTarget, SmokeCall, probe};
+use bmm_spec::{CompiledSpec, Spec};
+use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -40,7 +41,7 @@ pub(crate) struct Deploys {
     secrets: SecretStore,
     site: Arc<Site>,
     issuer: Issuer,
-    expected: Arc<Expected>,
+    smoke_calls: SmokeCalls,
     deployer: Deployer,
     turns: Mutex<HashMap<String, Arc<Turn>>>,
 }
@@ -64,7 +65,7 @@ impl Deploys {
         secrets: SecretStore,
         site: Arc<Site>,
         issuer: Issuer,
-        expected: Arc<Expected>,
+        smoke_calls: SmokeCalls,
         deployer: Deployer,
     ) -> Self {
         Self {
@@ -73,7 +74,7 @@ impl Deploys {
             secrets,
             site,
             issuer,
-            expected,
+            smoke_calls,
             deployer,
             turns: Mutex::default(),
         }
@@ -124,7 +125,8 @@ impl Deploys {
             source,
             compiled: serde_json::to_string(&spec)?,
         };
-        self.roll(spec, LOCAL_ORGANISATION, revision, &mut turn).await?;
+        self.roll(spec, &new.source, LOCAL_ORGANISATION, revision, &mut turn)
+            .await?;
         self.db.put_server(&new, revision, self.clock.now()).await?;
         Ok(())
     }
@@ -289,12 +291,14 @@ impl Deploys {
             .with_context(|| format!("the stored spec of {} cannot be read", row.slug))?;
         spec.verify_digest()
             .with_context(|| format!("the stored spec of {} was changed", row.slug))?;
-        self.roll(spec, &row.organisation, row.revision, turn).await
+        self.roll(spec, &row.source, &row.organisation, row.revision, turn)
+            .await
     }
 
     async fn roll(
         &self,
         spec: CompiledSpec,
+        source: &[u8],
         organisation: &str,
         revision: i64,
         turn: &mut i64,
@@ -307,10 +311,11 @@ impl Deploys {
         let revision = format!("{revision}.{turn}");
         let allowed_domains = spec.allowed_domains.clone();
         let public_url = resource(&self.site, &slug)?;
-        self.expected.set(&slug, &revision, &spec.manifest_digest);
+        let expectation = serde_json::to_vec(&Expectation::of(&spec, source, self.smoke_calls))?;
         let config = RunnerConfig::new(spec, public_url, self.issuer.clone()).with_secrets(secrets);
-        let deployment =
-            Deployment::new(slug, revision, config.to_bytes()?.to_vec()).with_egress(allowed_domains);
+        let deployment = Deployment::new(slug, revision, config.to_bytes()?.to_vec())
+            .with_egress(allowed_domains)
+            .with_expectation(expectation);
         self.deployer.roll(deployment).await?;
         Ok(())
     }
@@ -380,28 +385,27 @@ fn stopped(removed: &Removed) -> String {
     text
 }
 
-/// The manifest digests that revisions must show before they are routed, by slug.
-#[derive(Default)]
-pub(crate) struct Expected {
-    digests: RwLock<HashMap<String, (String, String)>>,
+/// Whether a new revision must also answer an example, if it has one that needs nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SmokeCalls {
+    Off,
+    On,
 }
 
-impl Expected {
-    fn set(&self, slug: &str, revision: &str, digest: &str) {
-        let mut digests = self
-            .digests
-            .write()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        digests.insert(slug.to_owned(), (revision.to_owned(), digest.to_owned()));
-    }
+/// What a revision must show before it is routed. Goes with it, since the one before is asked too as long as it serves.
+#[derive(Deserialize, Serialize)]
+struct Expectation {
+    manifest_digest: String,
+    smoke_call: Option<SmokeCall>,
+}
 
-    fn get(&self, target: &Target) -> Option<String> {
-        let digests = self
-            .digests
-            .read()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let (revision, digest) = digests.get(&target.slug)?;
-        (*revision == target.revision).then(|| digest.clone())
+impl Expectation {
+    fn of(spec: &CompiledSpec, source: &[u8], smoke_calls: SmokeCalls) -> Self {
+        let source = (smoke_calls == SmokeCalls::On).then(|| Spec::parse(source).ok());
+        Self {
+            manifest_digest: spec.manifest_digest.clone(),
+            smoke_call: source.flatten().as_ref().and_then(SmokeCall::of),
+        }
     }
 }
 
@@ -409,26 +413,24 @@ impl Expected {
 pub(crate) struct HealthProbe {
     pub(crate) authorization_server: AuthorizationServer,
     pub(crate) site: Arc<Site>,
-    pub(crate) expected: Arc<Expected>,
 }
 
 impl HealthProbe {
     async fn ask(&self, target: &Target) -> anyhow::Result<()> {
-        let manifest_digest = self
-            .expected
-            .get(target)
-            .ok_or_else(|| anyhow!("this revision is not expected"))?;
+        let expected: Expectation = serde_json::from_slice(&target.expectation)?;
         let resource = resource(&self.site, &target.slug)?;
         let scopes = Scopes::new([BASE_SCOPE])?;
         let token = self
             .authorization_server
             .mint_probe_token(&resource, &scopes, PROBE_TOKEN_TTL);
-        let origin = self.site.origin();
+        let (origin, routed) = (self.site.origin(), target.routed);
         let target = ProbeTarget {
             socket: &target.socket,
             host: origin.split_once("://").map_or(origin, |(_, host)| host),
             token: &token,
-            manifest_digest: &manifest_digest,
+            manifest_digest: &expected.manifest_digest,
+            // Once is enough: it is somebody's code that runs.
+            smoke_call: expected.smoke_call.as_ref().filter(|_| !routed),
         };
         Ok(probe(&target, PROBE_TIMEOUT).await?)
     }

@@ -43,9 +43,6 @@ pub(crate) struct Config {
     /// Do not drain.
     #[serde(default)]
     pub(crate) stubborn: bool,
-    /// Go on accepting for this long when told to drain, instead of for 200 ms.
-    #[serde(default)]
-    pub(crate) linger_ms: Option<u64>,
 }
 
 impl Config {
@@ -116,7 +113,7 @@ async fn serve(inherited: Inherited) {
     }
     // As the real one: who is on the way in is taken in, and nobody is kept.
     leaving.last_answers.send_replace(true);
-    let linger = tokio::time::sleep(Duration::from_millis(config.linger_ms.unwrap_or(200)));
+    let linger = tokio::time::sleep(Duration::from_millis(200));
     tokio::pin!(linger);
     loop {
         tokio::select! {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bmm_runner::probe::{ProbeError, ProbeTarget, probe};
+use bmm_runner::probe::{ProbeError, ProbeTarget, SmokeCall, probe};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tokio::net::UnixListener;
@@ -22,6 +22,11 @@ pub(crate) fn cases() -> Vec<Trial> {
         case(
             "streams_that_only_listen_end_at_once_while_a_call_goes_on",
             listening,
+        ),
+        case("a_smoke_call_is_an_example_that_needs_nobody", chooses),
+        case(
+            "a_server_that_answers_an_example_otherwise_is_not_healthy",
+            smokes,
         ),
         case("the_probe_accepts_what_was_deployed_and_nothing_else", probes),
     ]
@@ -248,6 +253,89 @@ async fn listening() {
     assert!(String::from_utf8_lossy(&call).contains("finished"));
 }
 
+/// A spec of these tools, as its author writes it.
+fn written(tools: Value, more: Value) -> bmm_spec::Spec {
+    let mut spec =
+        json!({"bmm": 1, "slug": "demo", "name": "Demo", "description": "Says things.", "tools": tools});
+    spec.as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
+    bmm_spec::Spec::parse(spec.to_string().as_bytes()).unwrap()
+}
+
+fn written_tool(name: &str, more: Value) -> Value {
+    let mut tool = json!({
+        "name": name,
+        "description": "Says it.",
+        "inputSchema": {"type": "object"},
+        "annotations": {"readOnlyHint": true},
+        "implementation": "export default async () => 'said';",
+    });
+    tool.as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
+    tool
+}
+
+async fn chooses() {
+    let plain = json!([{"input": {"a": 1}, "output": "said"}]);
+    let fetching = json!([{"input": {}, "fetches": [{"url": "https://api.example.com/"}]}]);
+    let good = written_tool("good", json!({ "examples": plain }));
+    let secret = json!({"allowedDomains": ["example.com"], "requiredSecrets": [{
+        "name": "KEY", "description": "A key.", "howToGetUrl": "https://example.com/", "domains": ["example.com"],
+    }]});
+    let none = [
+        written_tool(
+            "writes",
+            json!({"examples": plain, "annotations": {"readOnlyHint": false}}),
+        ),
+        written_tool("unsaid", json!({"examples": plain, "annotations": {}})),
+        written_tool("scoped", json!({"examples": plain, "scopes": ["special"]})),
+        written_tool("fetches", json!({ "examples": fetching })),
+        written_tool("fails", json!({"examples": [{"input": {}, "error": "no"}]})),
+        written_tool("shown", json!({})),
+    ];
+    for tool in &none {
+        assert_eq!(SmokeCall::of(&written(json!([tool]), json!({}))), None, "{tool}");
+    }
+    let mut all = none.to_vec();
+    all.push(good.clone());
+    let chosen = format!("{:?}", SmokeCall::of(&written(json!(all), json!({}))));
+    assert!(chosen.contains("good"), "{chosen}");
+    assert_eq!(SmokeCall::of(&written(json!([good]), secret)), None);
+}
+
+async fn smokes() {
+    let mut server = serve(Duration::from_secs(1));
+    let digest = spec(json!([tool("wait")]), json!({})).manifest_digest;
+    for (output, healthy) in [
+        (json!("finished"), true),
+        (json!("other"), false),
+        (json!({"finished": true}), false),
+        (Value::Null, false),
+    ] {
+        let example = json!({"examples": [{"input": {}, "output": output}]});
+        let smoke = SmokeCall::of(&written(json!([written_tool("wait", example)]), json!({})));
+        let target = ProbeTarget {
+            socket: &server.path,
+            host: HOST,
+            token: ANN,
+            manifest_digest: &digest,
+            smoke_call: smoke.as_ref(),
+        };
+        server.finish.notify_one();
+        let found = probe(&target, Duration::from_secs(10)).await;
+        server.started.recv().await.unwrap();
+        let tool = "wait".to_owned();
+        let expected = if healthy {
+            Ok(())
+        } else {
+            Err(ProbeError::Smoke { tool })
+        };
+        assert_eq!(found, expected, "{output}");
+    }
+}
+
 async fn probes() {
     let server = serve(Duration::from_secs(1));
     let digest = spec(json!([tool("wait")]), json!({})).manifest_digest;
@@ -256,6 +344,7 @@ async fn probes() {
         host: HOST,
         token: ANN,
         manifest_digest: &digest,
+        smoke_call: None,
     };
     let within = Duration::from_secs(10);
     probe(&target, within).await.unwrap();

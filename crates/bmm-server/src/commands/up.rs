@@ -20,7 +20,7 @@ use crate::commands::login_link::PUBLIC_URL;
 use crate::commands::spec_file;
 use crate::containers::Containers;
 use crate::data_dir::{DataDir, default_path};
-use crate::deploy::Admitted;
+use crate::deploy::{Admitted, SmokeCalls};
 use crate::key_care;
 use crate::pages::ServerCard;
 use crate::path_map;
@@ -71,7 +71,11 @@ pub(crate) async fn up(args: UpArgs, launcher: Launcher) -> anyhow::Result<ExitC
         None => RunsOn::Processes(launcher),
         Some(containers) => RunsOn::Containers(containers),
     };
-    let app = App::build(&dir, &public_url, listening, runs_on, public_sockets).await?;
+    let smoke_calls = match args.smoke_call {
+        true => SmokeCalls::On,
+        false => SmokeCalls::Off,
+    };
+    let app = App::build(&dir, &public_url, listening, runs_on, public_sockets, smoke_calls).await?;
     if specs.is_empty() && app.storage.db.servers().await?.is_empty() {
         specs.push(
             admit(DEMO.as_bytes().to_vec())

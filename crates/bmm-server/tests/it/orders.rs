@@ -130,6 +130,58 @@ fn a_stopped_server_stays_down_until_it_is_started() {
     assert_eq!(ask(&place, &up), "AA");
 }
 
+/// The first revision does not do what its example says, which nobody asks before `--smoke-call`.
+#[test]
+fn a_revision_that_fails_its_smoke_call_is_not_led_to_and_the_one_that_serves_stays_checked() {
+    let place = Place::new();
+    let said_to_be = |mut spec: Value, output: &str| {
+        spec["tools"][0]["annotations"] = json!({"readOnlyHint": true});
+        spec["tools"][0]["examples"] = json!([{"input": {"text": "Aa"}, "output": output}]);
+        spec
+    };
+    for spec in [
+        said_to_be(shout_spec("voice"), "aa"),
+        said_to_be(whisper_spec("voice"), "aa"),
+    ] {
+        let spec = place.spec("voice.json", &spec);
+        assert_eq!(place.up(&[&spec]).stop().0, Some(0));
+    }
+    let data = place.data();
+    let up = Up::start(&[
+        "up",
+        "--json",
+        "--listen",
+        "127.0.0.1:0",
+        "--data-dir",
+        &data,
+        "--smoke-call",
+    ]);
+    let refused = order(&place, "rollback");
+    assert_eq!(refused.status.code(), Some(1));
+    let told = stderr_lines(&refused).join("\n");
+    assert!(told.contains("does not answer the example of shout"), "{told}");
+    assert_eq!(ask(&place, &up), "aa");
+
+    let runners = || {
+        descendants(up.pid())
+            .into_iter()
+            .filter(|one| one.parent == up.pid())
+    };
+    let before: Vec<u32> = runners().map(|one| one.pid).collect();
+    for pid in &before {
+        crate::bmm::signal(*pid, "KILL");
+    }
+    let back = eventually(Duration::from_secs(20), || {
+        runners().any(|one| !before.contains(&one.pid)).then_some(())
+    });
+    assert!(back.is_some());
+    assert_eq!(ask(&place, &up), "aa");
+    let after: Vec<u32> = runners().map(|one| one.pid).collect();
+    assert_eq!(ask(&place, &up), "aa");
+    let still: Vec<u32> = runners().map(|one| one.pid).collect();
+    assert_eq!(after, still, "it passed its check");
+}
+
 /// A running bmm goes back and forth between two revisions, and is killed at each of these lines of its log, counted from the order.
 #[test]
 fn kill_9_in_the_middle_of_a_redeploy_leaves_one_revision() {
