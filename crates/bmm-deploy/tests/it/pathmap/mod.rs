@@ -24,6 +24,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         keeping::trials(),
         many::trials_with_nginx(),
         writers::trials(),
+        writers::trials_with_caddy(),
         writers::trials_with_nginx(),
     ];
     all.into_iter().flatten().collect()

@@ -4,15 +4,15 @@
 use std::path::Path;
 
 use bmm_deploy::pathmap::{
-    Address, Cidr, ConfigPath, Domain, Form, PathTable, Port, RouteSlug, SocketDir, SocketPath, Vhost,
+    Address, Cidr, ConfigPath, Domain, Form, PathTable, Port, RouteSlug, SocketDir, SocketPath, Tls, Vhost,
     combined, nginx_if_line,
 };
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
-use super::parts::Nginx;
-use super::{nginx, trials_with};
+use super::parts::{Caddy, Nginx, free_address};
+use super::{caddy, nginx, trials_with};
 use crate::trials;
 
 trials!(
@@ -24,6 +24,10 @@ trials_with!(nginx() => trials_with_nginx:
     whatever_is_accepted_passes_nginx,
     every_domain_that_is_accepted_passes_nginx,
     the_proxies_own_words_are_slugs_like_others_to_nginx,
+);
+
+trials_with!(caddy() => trials_with_caddy:
+    whatever_is_accepted_passes_caddy,
 );
 
 /// What proxies, shells and terminals take for more than a letter.
@@ -251,6 +255,33 @@ async fn whatever_is_accepted_passes_nginx() {
             nginx.test().unwrap_or_else(|error| panic!("{form}: {error}"));
         }
     }
+}
+
+/// All of it in one file: as many sites as there are domains, over one map of all slugs.
+async fn whatever_is_accepted_passes_caddy() {
+    let caddy = Caddy::new();
+    let slugs = accepted(&many(2000, slugs()), |text| text.parse::<RouteSlug>().ok());
+    let sockets = accepted(&many(2000, paths()), |text| SocketPath::new(text).ok());
+    let sockets = sockets.into_iter().cycle().map(Address::Socket);
+    let table: PathTable = slugs.into_iter().zip(sockets).collect();
+    let routes = caddy.path("routes");
+    std::fs::write(&routes, combined(Form::Caddy, &table).unwrap()).unwrap();
+    let mut domains = accepted(&many(150, domains()), |text| text.parse::<Domain>().ok());
+    domains.sort_by(|a, b| a.host().cmp(b.host()));
+    domains.dedup_by(|a, b| a.host() == b.host());
+    let mut text = caddy.options();
+    for domain in domains {
+        let mut vhost = vhost(Form::Caddy, &routes, &domain.to_string());
+        vhost.listen = vec![free_address()];
+        vhost.trusted = vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
+        vhost.tls = Tls::Plain;
+        text.push('\n');
+        text.push_str(&vhost.config());
+    }
+    let config = caddy.path("Caddyfile");
+    std::fs::write(&config, text).unwrap();
+    caddy.validate(&config).unwrap();
+    assert_eq!(caddy.misformatted(&config), [""; 0]);
 }
 
 async fn every_domain_that_is_accepted_passes_nginx() {
