@@ -89,9 +89,12 @@ pub(crate) struct UpArgs {
     pub(crate) insecure_http: bool,
 }
 
-/// For a proxy in front that leads requests to servers by itself.
+/// For a proxy in front, and one that leads requests to servers by itself.
 #[derive(Debug, Args)]
 pub(crate) struct ProxyArgs {
+    /// Addresses of proxies in front, whose X-Forwarded-For is taken for who asks; may be repeated
+    #[arg(long, value_name = "CIDR")]
+    pub(crate) trusted_proxy: Vec<Cidr>,
     /// Keep a path map of the servers in this directory, for `bmm pathmap watch`: nginx-map:DIR, nginx-if:DIR or caddy:DIR
     #[arg(long, value_name = "FORM:DIR")]
     pub(crate) path_map: Option<PathMapPlace>,

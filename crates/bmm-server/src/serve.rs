@@ -1,6 +1,7 @@
 //! The listening loop. A client may take its time for nothing: heads and bodies of requests have a deadline, connections a
 //! cap, and at the end what is under way is finished.
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -8,7 +9,9 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::{Router, middleware};
+use bmm_deploy::pathmap::Cidr;
 use bmm_oauth::ClientAddress;
+use http::HeaderMap;
 use hyper::Request;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
@@ -29,8 +32,15 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Before another try when a connection could not be accepted, for want of descriptors perhaps.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves until `stopped` holds, then lets the requests under way end.
-pub(crate) async fn serve(listener: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) {
+/// Serves until `stopped` holds, then lets the requests under way end. Of proxies at `trusted` addresses it takes the word on who
+/// asks.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    trusted: Vec<Cidr>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let trusted: Arc<[Cidr]> = trusted.into();
     let router = router.layer(middleware::map_request(
         async |request: axum::extract::Request| request.map(|body| Body::new(Timed::new(body))),
     ));
@@ -61,12 +71,11 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, mut stopped: wa
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "no TCP_NODELAY");
         }
-        // Behind a proxy on this machine everybody has its address, and no share of their own.
-        let address = Some(peer.ip()).filter(|ip| !ip.is_loopback()).map(ClientAddress);
+        let trusted = Arc::clone(&trusted);
         let service = TowerToHyperService::new(router.clone());
         let service = service_fn(move |mut request: Request<Incoming>| {
-            if let Some(address) = address {
-                request.extensions_mut().insert(address);
+            if let Some(address) = client_address(peer.ip(), &trusted, request.headers()) {
+                request.extensions_mut().insert(ClientAddress(address));
             }
             service.call(request)
         });
@@ -80,6 +89,29 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, mut stopped: wa
     }
     drop(listener);
     graceful.shutdown().await;
+}
+
+/// Who asks: whoever is connected, or, if that is a proxy to be trusted, the last of those it names that is not. `None` behind a proxy
+/// that says nothing: there everybody would have its address, and no share of their own.
+fn client_address(peer: IpAddr, trusted: &[Cidr], headers: &HeaderMap) -> Option<IpAddr> {
+    let is_trusted = |address: IpAddr| trusted.iter().any(|range| range.contains(address));
+    if !is_trusted(peer) {
+        return Some(peer).filter(|peer| !peer.is_loopback());
+    }
+    let named: Vec<&str> = headers
+        .get_all("x-forwarded-for")
+        .iter()
+        .map(|value| value.to_str().unwrap_or_default())
+        .flat_map(|value| value.split(','))
+        .collect();
+    for name in named.iter().rev() {
+        // What is no address was not written by a proxy, and nothing before it counts.
+        let address: IpAddr = name.trim().parse().ok()?;
+        if !is_trusted(address) {
+            return Some(address.to_canonical());
+        }
+    }
+    None
 }
 
 /// A body that must have come to its end in time.
@@ -136,7 +168,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let (_stop, stopped) = watch::channel(false);
         let router = Router::new().route("/", post(async |body: String| body));
-        tokio::spawn(serve(listener, router, stopped));
+        tokio::spawn(serve(listener, router, Vec::new(), stopped));
         let mut client = TcpStream::connect(address).await.unwrap();
         client.write_all(sent.as_bytes()).await.unwrap();
         // So that the server has read what was sent before the paused clock moves on.
@@ -147,6 +179,39 @@ mod tests {
         let mut answer = String::new();
         client.read_to_string(&mut answer).await.unwrap();
         (answer, before.elapsed())
+    }
+
+    #[test]
+    fn a_proxy_that_is_not_trusted_names_nobody() {
+        let trusted: Vec<Cidr> = ["127.0.0.1/32", "10.0.0.0/8"]
+            .map(|text| text.parse().unwrap())
+            .into();
+        for (peer, forwarded, client) in [
+            ("192.0.2.1", &["1.2.3.4"][..], Some("192.0.2.1")),
+            ("192.0.2.1", &[], Some("192.0.2.1")),
+            ("127.0.0.2", &["1.2.3.4"], None),
+            ("127.0.0.1", &["1.2.3.4"], Some("1.2.3.4")),
+            ("127.0.0.1", &["6.6.6.6, 1.2.3.4"], Some("1.2.3.4")),
+            ("127.0.0.1", &["6.6.6.6, 1.2.3.4, 10.1.1.1"], Some("1.2.3.4")),
+            ("127.0.0.1", &["6.6.6.6", "1.2.3.4 ,10.1.1.1"], Some("1.2.3.4")),
+            ("127.0.0.1", &["1.2.3.4, unknown, 10.1.1.1"], None),
+            ("127.0.0.1", &["1.2.3.4, "], None),
+            ("127.0.0.1", &["10.1.1.1"], None),
+            ("127.0.0.1", &[], None),
+            ("127.0.0.1", &["::ffff:1.2.3.4"], Some("1.2.3.4")),
+            ("::ffff:127.0.0.1", &["2001:db8::1"], Some("2001:db8::1")),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in forwarded {
+                headers.append("x-forwarded-for", value.parse().unwrap());
+            }
+            let found = client_address(peer.parse().unwrap(), &trusted, &headers);
+            assert_eq!(
+                found,
+                client.map(|client| client.parse().unwrap()),
+                "{peer} {forwarded:?}"
+            );
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,7 +2,7 @@
 //! block or names a variable in nginx or Caddy, so the writers need no escapes and have none to forget.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -252,8 +252,22 @@ impl fmt::Display for Domain {
 /// Addresses that share a prefix, `10.0.0.0/8`: those of the proxies in front, whose word on a client's address is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Cidr {
-    address: std::net::IpAddr,
+    address: IpAddr,
     prefix: u8,
+}
+
+impl Cidr {
+    /// Whether `address` is one of these. An IPv4 address in its IPv6 form counts as what it is.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let bits = |address: IpAddr, most: u32, prefix: u32| match address {
+            IpAddr::V4(address) => u128::from(address.to_bits()) >> (most - prefix),
+            IpAddr::V6(address) => address.to_bits().checked_shr(most - prefix).unwrap_or(0),
+        };
+        let (own, other) = (self.address.to_canonical(), address.to_canonical());
+        let most = if own.is_ipv4() { 32 } else { 128 };
+        let prefix = u32::from(self.prefix).min(most);
+        own.is_ipv4() == other.is_ipv4() && bits(own, most, prefix) == bits(other, most, prefix)
+    }
 }
 
 impl FromStr for Cidr {
@@ -261,7 +275,7 @@ impl FromStr for Cidr {
 
     fn from_str(text: &str) -> Result<Self, ValueError> {
         let (address, prefix) = text.split_once('/').ok_or(ValueError::NotACidr)?;
-        let address: std::net::IpAddr = address.parse().map_err(|_| ValueError::NotACidr)?;
+        let address: IpAddr = address.parse().map_err(|_| ValueError::NotACidr)?;
         let most = if address.is_ipv4() { 32 } else { 128 };
         let plain = !prefix.is_empty() && prefix.bytes().all(|byte| byte.is_ascii_digit());
         let prefix: u8 = prefix.parse().map_err(|_| ValueError::NotACidr)?;
@@ -352,6 +366,47 @@ impl Addresses {
         match self {
             Self::Sockets(directory) => directory.of(slug),
             Self::Port(port) => Ok(Address::Tcp((std::net::Ipv4Addr::LOCALHOST, port.get()).into())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_holds_what_shares_its_prefix() {
+        for (range, inside, outside) in [
+            ("10.0.0.0/8", "10.255.1.2", "11.0.0.0"),
+            ("127.0.0.1/32", "127.0.0.1", "127.0.0.2"),
+            ("192.0.2.128/25", "192.0.2.200", "192.0.2.127"),
+            ("10.0.0.0/8", "::ffff:10.1.2.3", "::a01:203"),
+            ("fd00::/8", "fdff::1", "fe00::1"),
+            ("::1/128", "::1", "127.0.0.1"),
+            ("128.0.0.0/1", "255.0.0.1", "127.255.255.255"),
+            ("8000::/1", "ffff::", "7fff::"),
+        ] {
+            let range: Cidr = range.parse().expect("a range");
+            assert!(
+                range.contains(inside.parse().expect("an address")),
+                "{range} {inside}"
+            );
+            assert!(
+                !range.contains(outside.parse().expect("an address")),
+                "{range} {outside}"
+            );
+        }
+        for none in [
+            "10.0.0.0",
+            "0.0.0.0/0",
+            "::/0",
+            "10.0.0.0/33",
+            "10.0.0.0/+8",
+            "::/129",
+            "/8",
+            "a/8",
+        ] {
+            assert!(none.parse::<Cidr>().is_err(), "{none}");
         }
     }
 }

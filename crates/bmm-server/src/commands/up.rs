@@ -89,7 +89,12 @@ pub(crate) async fn up(args: UpArgs, launcher: Launcher) -> anyhow::Result<ExitC
         .await?;
 
     let (stop, stopped) = watch::channel(false);
-    let serving = tokio::spawn(serve(listener, app.router.clone(), stopped));
+    let serving = tokio::spawn(serve(
+        listener,
+        app.router.clone(),
+        args.proxy.trusted_proxy.clone(),
+        stopped,
+    ));
     let signal = stop_signal()?;
     tokio::pin!(signal);
     let started = tokio::select! {

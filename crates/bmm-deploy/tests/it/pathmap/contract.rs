@@ -462,7 +462,7 @@ async fn servers_see_the_public_host_and_no_claims(_: &World, front: &Front) {
 }
 
 async fn pages_see_the_real_address_and_not_a_claimed_one(world: &World, front: &Front) {
-    if front.kind.is_plain() {
+    if front.kind == Kind::BuiltIn {
         return;
     }
     let forwarded = |headers: Vec<(String, String)>| {
@@ -474,6 +474,9 @@ async fn pages_see_the_real_address_and_not_a_claimed_one(world: &World, front: 
     let claims = "X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-For: 192.0.2.2\r\nX-Real-IP: 192.0.2.3\r\nForwarded: for=192.0.2.4\r\n";
     let answer = get_with(front.address, "/login", claims).await;
     assert_eq!(forwarded(answer.seen_headers()), "127.0.0.1");
+    if front.kind.is_plain() {
+        return;
+    }
     let text = answer.json().to_string();
     assert!(
         !text.contains("192.0.2.3") && !text.contains("192.0.2.4"),
