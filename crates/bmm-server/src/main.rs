@@ -37,7 +37,12 @@ fn main() -> ExitCode {
     // Whatever is written from here on is the owner's alone.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
 
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if matches!(cli.command, cli::Command::Run(_)) {
+        // For one person, and the tools run in processes of their own: a second thread is one more to wake up for each call.
+        runtime.worker_threads(1);
+    }
+    let runtime = match runtime.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return commands::failure::tell(&anyhow::Error::new(error).context("cannot start")),
     };

@@ -167,6 +167,8 @@ pub(super) fn host<'js>(ctx: &Ctx<'js>, world: &Rc<World>, library: &Rc<Library>
 /// Makes the object that the parts call `host`.
 fn natives<'js>(ctx: &Ctx<'js>, world: &Rc<World>) -> Result<Object<'js>> {
     let natives = Object::new(ctx.clone())?;
+    // A tool may have put a setter where properties are inherited from, which would be handed the functions.
+    natives.set_prototype(None)?;
     add_calls(ctx, &natives, world)?;
     add_computations(ctx, &natives)?;
     Ok(natives)

@@ -17,6 +17,7 @@ pub(super) fn cases(launcher: &Launcher) -> Vec<Trial> {
         a_clone_is_deep_and_refuses_what_has_no_copy,
         built_ins_that_are_bytecode_themselves_work,
         timers_run_in_order,
+        a_part_that_loads_late_gives_no_native_function_away,
         text_does_not_become_code,
         dangerous_globals_are_not_there,
     ]
@@ -351,4 +352,56 @@ fn dangerous_globals_are_not_there(launcher: &Launcher) {
             .filter((name) => name in globalThis || typeof Reflect.get(globalThis, name) !== 'undefined');",
     );
     assert_eq!(output, Ok(json!([])));
+}
+
+/// Parts of the prelude load when a tool touches them, after the tool may have replaced what they are made with.
+fn a_part_that_loads_late_gives_no_native_function_away(launcher: &Launcher) {
+    let output = once(
+        launcher,
+        r#"
+        const { apply } = Reflect;
+        const seen = [];
+        const note = (value) => { seen[seen.length] = value; };
+        for (const name of ["host", "natives", "part", "parseUrl", "parts"]) {
+            const accessor = { configurable: true, get() { note(this); }, set(value) { note(this); note(value); } };
+            Object.defineProperty(globalThis, name, accessor);
+            Object.defineProperty(Object.prototype, name, accessor);
+        }
+        for (const [owner, name] of [
+            [Reflect, "defineProperty"], [Object, "defineProperty"], [Object, "entries"], [Object, "fromEntries"], [Object, "freeze"],
+            [JSON, "parse"], [JSON, "stringify"], [Uint8Array.prototype, "toBase64"], [String.prototype, "toWellFormed"],
+            [Function.prototype, "call"], [Array.prototype, "map"], [Array.prototype, Symbol.iterator], [Map.prototype, "set"],
+        ]) {
+            const own = owner[name];
+            owner[name] = function () {
+                note(this);
+                for (let at = 0; at < arguments.length; at++) note(arguments[at]);
+                return apply(own, this, arguments);
+            };
+        }
+        const names = Object.getOwnPropertyNames(globalThis);
+        for (let at = 0; at < names.length; at++) globalThis[names[at]];
+        ctx.log("said");
+        setTimeout(() => {}, 0);
+        const worked = [
+            new URL("https://a.example/?b=c").searchParams.get("b"), Buffer.from("hex").toString("hex"), atob("YQ=="),
+            crypto.randomUUID().length, structuredClone({ a: 1 }).a, new Headers({ a: "b" }).get("a"), await new Response("text").text(),
+            ctx.signal.aborted,
+        ];
+        const natives = ["parseUrl", "changeUrl", "serializeQuery", "toBase64", "natives", "part", "basicAuth"];
+        let leaked = 0;
+        for (let at = 0; at < seen.length; at++) {
+            const value = seen[at];
+            if (value === null || typeof value !== "object" || value === ctx || value === Uint8Array.prototype) continue;
+            const own = Object.getOwnPropertyNames(value);
+            for (let n = 0; n < natives.length; n++) if (value !== Object.prototype && value !== globalThis && own.includes(natives[n])) leaked++;
+        }
+        return { worked, watched: seen.length > 20, leaked };
+        "#,
+    );
+    let worked = json!(["c", "686578", "a", 36, 1, "b", "text", false]);
+    assert_eq!(
+        output,
+        Ok(json!({"worked": worked, "watched": true, "leaked": 0}))
+    );
 }
