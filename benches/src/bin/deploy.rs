@@ -325,6 +325,7 @@ impl Probe for Gate {
                 host: HOST,
                 token: &token,
                 manifest_digest: &self.manifest_digest,
+                smoke_call: None,
             };
             probe(&target, PATIENCE).await.map_err(|error| error.to_string())
         })
