@@ -19,6 +19,7 @@ mod pathmap;
 mod refusals;
 mod restart;
 mod rmcp_client;
+mod rolls;
 mod scan;
 mod secrets;
 mod sign_in;
