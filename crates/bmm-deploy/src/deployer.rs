@@ -24,7 +24,7 @@ pub struct Deployer {
 
 impl Deployer {
     /// Runs servers on `runtime`, leads requests to them in `routes`, lets them out through `egress`, and leads no request to
-    /// a revision that `probe` has not passed.
+    /// a revision that `probe` has not passed. To be called inside a tokio runtime.
     pub fn new(
         runtime: impl Runtime + 'static,
         routes: Routes,

@@ -46,7 +46,10 @@
 //! # How it decides
 //!
 //! [`reconcile`] is the whole of it: wishes and what is there go in, steps come out. There is no journal; whatever
-//! happens, the next plan is made from what is.
+//! happens, the next plan is made from what is, and once a minute what is there is compared with what should be: sockets, what the
+//! runtime runs, and whether servers still pass their check. [`Deployer::rollback`] is a roll of the revision before.
+//!
+//! A proxy that leads to servers by itself finds each at a name that stays, if the deployer has [`PublicSockets`].
 
 #![forbid(unsafe_code)]
 
