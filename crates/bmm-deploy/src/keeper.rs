@@ -137,6 +137,11 @@ impl Keeper {
             Action::Remove { instance } => {
                 if let Some(mut one) = server.instances.remove(instance) {
                     one.seat.leave();
+                    if let Some(next) = server.instances.values().find(|next| next.routed && one.served) {
+                        let (seat, to) = (Arc::clone(&one.seat), Arc::clone(&next.seat.upstream));
+                        let within = self.limits.drain_timeout;
+                        tokio::spawn(async move { timeout(within, seat.pass_on(to.socket())).await });
+                    }
                     one.bid_farewell();
                     self.removed.notify_waiters();
                 }

@@ -9,6 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
+use tokio::io::copy_bidirectional;
+use tokio::net::UnixStream;
+use tokio::task::JoinSet;
 
 use crate::socket;
 use crate::upstream::Upstream;
@@ -139,6 +142,26 @@ impl Seat {
         }
         self.bound.store(Arc::new(Bound::at(path)?));
         Ok(true)
+    }
+
+    /// Passes who still waits in the queue, whom no process will take any more, on to another socket.
+    pub(crate) async fn pass_on(&self, to: &Path) {
+        let bound = self.bound();
+        let mut passed = JoinSet::new();
+        // Does not block; an error is an empty queue too.
+        while let Ok((waiting, _)) = bound.listener.accept() {
+            let to = to.to_owned();
+            passed.spawn(async move {
+                waiting.set_nonblocking(true)?;
+                let mut waiting = UnixStream::from_std(waiting)?;
+                let mut next = socket::connect(&to).await?;
+                copy_bidirectional(&mut waiting, &mut next).await
+            });
+        }
+        if !passed.is_empty() {
+            tracing::info!(calls = passed.len(), "passed on to the next revision");
+        }
+        passed.join_all().await;
     }
 
     /// Takes the socket's name away; who is connected stays so.

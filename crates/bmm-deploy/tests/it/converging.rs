@@ -35,6 +35,7 @@ trials!(
     a_socket_that_somebody_deletes_is_back,
     a_directory_that_somebody_deletes_is_back,
     public_sockets_become_what_they_should_be,
+    calls_that_wait_for_a_revision_that_fell_are_answered_by_the_next,
     a_server_that_hangs_is_started_again,
     a_server_that_was_started_again_is_checked_and_goes_on_answering,
 );
@@ -399,6 +400,45 @@ impl Probe for Asks {
                 .ok_or_else(|| format!("it says {answer:?}"))
         })
     }
+}
+
+async fn calls_that_wait_for_a_revision_that_fell_are_answered_by_the_next() {
+    let world = World::new();
+    let falls = Config {
+        end_after_ms: Some(20),
+        ..Config::new("1")
+    };
+    world.roll("demo", &falls).await.unwrap();
+    eventually(SOON, "a longer pause", async || {
+        let status = world.deployer.status();
+        status[0].restarts >= 5 && status[0].phase == (Phase::Down { due: false })
+    })
+    .await;
+    let public = world.public("demo");
+    let calls: Vec<_> = (0..20)
+        .map(|_| {
+            use std::io::Write as _;
+            let mut stream = std::os::unix::net::UnixStream::connect(&public).unwrap();
+            stream
+                .write_all(b"GET /revision HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+                .unwrap();
+            stream
+        })
+        .collect();
+    world.roll("demo", &Config::new("2")).await.unwrap();
+    for call in calls {
+        use tokio::io::AsyncReadExt as _;
+        call.set_nonblocking(true).unwrap();
+        let mut call = tokio::net::UnixStream::from_std(call).unwrap();
+        let mut answer = String::new();
+        call.read_to_string(&mut answer).await.unwrap();
+        assert!(
+            answer.starts_with("HTTP/1.1 200") && answer.ends_with("\r\n\r\n2"),
+            "{answer}"
+        );
+    }
+    only(&world, "2").await;
+    world.deployer.shutdown().await;
 }
 
 async fn a_server_that_hangs_is_started_again() {
