@@ -26,8 +26,11 @@ pub struct EngineLimits {
     pub fetches: u32,
     /// Fetches of one call at the same time; more wait.
     pub concurrent_fetches: u32,
-    /// Worker processes, hence calls at the same time. A warm spare comes on top.
+    /// Worker processes, hence calls at the same time. A warm spare comes on top (`warm_workers`).
     pub workers: u32,
+    /// Workers that are kept while nobody calls, at most one more than `workers`. With fewer, the first calls at a time wait until theirs is
+    /// started.
+    pub warm_workers: u32,
     /// Calls that wait for a worker; more are refused as overloaded.
     pub queue: u32,
     /// Calls after which a worker is replaced.
@@ -47,6 +50,7 @@ impl Default for EngineLimits {
             fetches: 20,
             concurrent_fetches: 8,
             workers: 2,
+            warm_workers: u32::MAX,
             queue: 64,
             calls_per_worker: 1_000,
         }

@@ -1,5 +1,5 @@
-//! The worker processes: one for each call under way and a warm spare, replaced when they die or have served enough. More calls at a time
-//! than ever before make more of them, a minute without any ends those that were idle in it.
+//! The worker processes: one for each call under way and a warm spare, but never fewer than are to be kept warm; replaced when they die or
+//! have served enough. What was idle for a minute beyond those is ended.
 //!
 //! A thread of its own starts and buries workers, since both block for a moment.
 
@@ -160,10 +160,16 @@ impl Pool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// For each call that may run now, and one that waits for the next.
+    /// One for each call that may run now and one for the next, or those that are kept warm.
     fn wanted(&self) -> usize {
-        let most = self.limits.workers as usize;
-        most.saturating_sub(self.running.available_permits()) + 1
+        let workers = self.limits.workers as usize;
+        let running = workers.saturating_sub(self.running.available_permits());
+        (running + 1).max(self.kept())
+    }
+
+    fn kept(&self) -> usize {
+        let most = (self.limits.workers as usize).saturating_add(1);
+        most.min(self.limits.warm_workers as usize).max(1)
     }
 
     async fn lend(pool: &Arc<Self>) -> Result<Lent, ToolFailure> {
@@ -225,9 +231,9 @@ impl State {
         self.dead.push(worker);
     }
 
-    /// Ends what was idle since the last look, but for the spare: the freshest, since those were used least.
-    fn retire_unneeded(&mut self) {
-        for _ in 1..self.least_idle {
+    /// Ends what was idle since the last look, but for `kept`: the freshest, since those were used least.
+    fn retire_unneeded(&mut self, kept: usize) {
+        for _ in kept..self.least_idle {
             if let Some(worker) = self.idle.pop_front() {
                 self.retire(worker);
             }
@@ -331,7 +337,7 @@ fn tend(pool: &Weak<Pool>, start: &Start) {
                 .wait_timeout(state, KEEP)
                 .unwrap_or_else(PoisonError::into_inner);
             if waited.timed_out() {
-                state.retire_unneeded();
+                state.retire_unneeded(pool.kept());
             }
             continue;
         }

@@ -68,7 +68,10 @@ impl Author {
                 );
             }
         }
-        let engine = CagedEngine::new(&self.launcher, &spec, engine_limits(&spec))?;
+        let mut limits = engine_limits(&spec);
+        // Mostly nobody calls: one is ready, and calls at a time bring theirs.
+        limits.warm_workers = 1;
+        let engine = CagedEngine::new(&self.launcher, &spec, limits)?;
         let runner = Runner::new(spec, engine)?
             .with_connector(Connector::direct(Dialer::new()))
             .with_secrets(secrets);

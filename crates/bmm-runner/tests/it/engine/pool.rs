@@ -97,7 +97,7 @@ fn calls_run_side_by_side(launcher: &Launcher) {
 
 fn each_call_under_way_brings_a_spare(launcher: &Launcher) {
     let mut limits = EngineLimits::default();
-    limits.workers = 3;
+    (limits.workers, limits.warm_workers) = (3, 1);
     let code = body("return (await ctx.fetch('https://api.example.com/')).status;");
     let bench = Bench::new(launcher, &[code], limits);
     let engine = bench.caged.clone().expect("caged");
