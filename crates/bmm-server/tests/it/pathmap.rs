@@ -193,9 +193,13 @@ fn serves(place: &Place, proxy: &Proxy, form: &str, more: &[&str]) {
     let _watching = proxy.watch(&fragments, &["--form", form, only[0], only[1]]);
 
     let metadata = "/.well-known/oauth-protected-resource/shout/mcp";
+    // Again and again: for a moment, workers of before the reload may still take connections.
     let ready = eventually(SOON, || {
-        let answer = request(at, "GET", metadata, &[], "");
-        (answer.status == 200).then_some(answer)
+        let answers = (0..20).map(|_| request(at, "GET", metadata, &[], ""));
+        let answers: Option<Vec<_>> = answers
+            .map(|answer| (answer.status == 200).then_some(answer))
+            .collect();
+        answers?.pop()
     });
     let metadata = ready.expect("the proxy leads to the server").json();
     assert_eq!(metadata["resource"], format!("http://{at}/shout/mcp"));
