@@ -1,5 +1,5 @@
-//! Deploys servers on one host: each revision is a caged process with one socket in and one way out, reached under one public
-//! URL, replaced without losing a request, and brought back when it falls.
+//! Deploys servers on one host: each revision is a caged process or a hardened container with one socket in and one way out,
+//! reached under one public URL, replaced without losing a request, and brought back when it falls.
 //!
 //! ```no_run
 //! use std::sync::Arc;
