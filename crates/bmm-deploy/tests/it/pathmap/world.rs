@@ -306,7 +306,14 @@ impl Answer {
 /// Sends bytes, and reads one answer.
 pub(crate) async fn exchange(address: SocketAddr, request: &[u8]) -> Answer {
     let exchanged = async {
-        let mut stream = TcpStream::connect(address).await.unwrap();
+        // A proxy that reloads may turn away who waits to be accepted just then.
+        let Ok(mut stream) = TcpStream::connect(address).await else {
+            return Answer {
+                status: 0,
+                headers: String::new(),
+                body: Vec::new(),
+            };
+        };
         // What refuses a request early may close before it has all of it.
         let _ = stream.write_all(request).await;
         read_answer(&mut stream).await
