@@ -312,7 +312,11 @@ impl Body for Container {
                 }
                 match self.docker.wait(&self.id).await {
                     Ok(code) => {
-                        let words = last_words(&self.docker, &self.id).await;
+                        // Who ends as it should has said nothing that explains it.
+                        let words = match code {
+                            0 => String::new(),
+                            _ => last_words(&self.docker, &self.id).await,
+                        };
                         self.end = Some(describe(code, &words));
                     }
                     Err(error) if error.is_not_found() => {
