@@ -5,8 +5,9 @@ use std::sync::{Arc, Weak};
 use futures_util::StreamExt as _;
 use tokio::time::sleep;
 
+use crate::chain::chain;
 use crate::deployment::Plan;
-use crate::keeper::{Keeper, chain};
+use crate::keeper::Keeper;
 use crate::reconcile::Phase;
 use crate::seat::Seat;
 use crate::state::Ending;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use crate::chain::chain;
 use crate::deployment::{DeployError, Live, Plan};
 use crate::egress::EgressProxy;
 use crate::limits::DeployLimits;
@@ -461,17 +462,6 @@ fn pause_after(falls: u32) -> Duration {
             .saturating_mul(2_u32.saturating_pow(doublings))
             .min(LONGEST_PAUSE),
     }
-}
-
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -57,6 +57,7 @@
 compile_error!("bmm-deploy is Linux only: it hands sockets to caged processes");
 
 mod care;
+mod chain;
 pub mod container;
 mod deployer;
 mod deployment;

@@ -19,6 +19,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use tower_service::Service;
 
+use crate::chain::chain;
 use crate::forward::{
     destination, is_plain_query, keep_from_server, keep_to_server, remove_claims, remove_hop_by_hop,
 };
@@ -273,15 +274,4 @@ fn keep_host(headers: &mut HeaderMap, uri: &Uri) {
     {
         headers.insert(HOST, host);
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }

@@ -225,13 +225,13 @@ fn config_path(text: &str) -> Result<ConfigPath, ValueError> {
 pub(crate) enum Runtime {
     /// Caged child processes of this one
     Process,
-    /// Hardened containers of a Docker or Podman daemon
+    /// Hardened containers of a Docker daemon (20.10 or later)
     Docker,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct DockerArg {
-    /// API socket of the Docker or Podman daemon, on this machine
+    /// API socket of the Docker daemon, on this machine
     #[arg(long, value_name = "PATH", default_value = "/var/run/docker.sock", value_parser = socket_path)]
     pub(crate) docker_socket: PathBuf,
     /// What containers run: a `bmm-runner` of this version (a static one makes an image of one file) [default: this program]

@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::folder::{Folder, FolderError};
 use super::publish::{PublishError, Publisher};
 use super::value::{Addresses, PathTable, ValueError};
+use crate::chain::chain;
 use crate::routes::{InvalidSlug, Routes};
 
 /// Servers that start together are written together: so long nothing may change, and so long at most is waited for it.
@@ -104,16 +105,4 @@ pub enum PathMapError {
     /// The runtime ends.
     #[error("writing was broken off")]
     BrokenOff,
-}
-
-/// An error with its causes, in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }

@@ -114,7 +114,7 @@ impl Watch {
                 }
                 problems
             }
-            Err(error) => vec![super::follow::chain(&error)],
+            Err(error) => vec![crate::chain::chain(&error)],
         };
         if complaints != self.complaints {
             for complaint in &complaints {
